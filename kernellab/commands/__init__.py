@@ -1,0 +1,1 @@
+"""The subcommands of the `kernellab` command, one module each."""

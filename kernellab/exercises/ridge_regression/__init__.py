@@ -1,0 +1,1 @@
+"""Exercises of part 01, ridge_regression."""

@@ -1,0 +1,1 @@
+"""The papers' methods: one folder a part, one module a lab."""

@@ -1,0 +1,1 @@
+"""Part 01: kernel ridge regression and its neighbours."""
