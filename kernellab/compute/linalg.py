@@ -75,7 +75,7 @@ def _fix_signs(vectors: np.ndarray) -> np.ndarray:
     return vectors * signs
 
 
-def _clip_rounding(values: np.ndarray) -> np.ndarray:
+def clip_rounding(values: np.ndarray) -> np.ndarray:
     """Set eigenvalues that rounding alone could have produced to exactly zero."""
     largest = max(float(values.max()), 0.0)
     if values.min() < -NEGATIVE_TOLERANCE * max(largest, -float(values.min())):
@@ -466,7 +466,7 @@ class RidgePath(_SpectralRidge):
     def __init__(self, gram, y):
         gram = checks.symmetric("gram", gram)
         values, vectors = eigh(gram)
-        super().__init__(_clip_rounding(values), vectors, y)
+        super().__init__(clip_rounding(values), vectors, y)
 
     def coefficients(self, ridges) -> np.ndarray:
         """Dual coefficients ``(K + ridge I)^{-1} y``: (n[, p]), or (m, n[, p]) for m ridges.
