@@ -373,11 +373,10 @@ def _points(landmarks, x: np.ndarray) -> np.ndarray:
 class LowRankPlusDiagonal:
     """Solves and determinants with ``A = F F^T + diag(noise)``, by Woodbury's identity.
 
-    With G = diag(noise)^{-1/2} F = U diag(s) W^T,
-    A^{-1} = diag(noise)^{-1/2} (I - U diag(s^2 / (1 + s^2)) U^T) diag(noise)^{-1/2},
-    log det A = sum log noise + sum log(1 + s^2).
-    The SVD keeps the digits that the usual form, with an inverse of I + G^T G, loses for small
-    noise. ``solve`` is a preconditioner for conjugate gradients on K + noise I.
+    With G = diag(noise)^{-1/2} F and the QR factors of G stacked on I,  [G; I] = [Q; .] R:
+    A^{-1} = diag(noise)^{-1/2} (I - Q Q^T) diag(noise)^{-1/2},  log det A = sum log noise
+    + 2 sum log |R_kk|.  This is (I + G^T G)^{-1} of the usual form without squaring its condition.
+    ``solve`` is a preconditioner for conjugate gradients on K + noise I.
 
     Parameters
     ----------
@@ -386,7 +385,7 @@ class LowRankPlusDiagonal:
 
     Raises ValueError on bad shapes or a noise that is not positive.
 
-    Cost: O(n r min(n, r)) to build, O(n r p) a solve with p right-hand sides.
+    Cost: O((n + r) r^2) to build, O(n r p) a solve with p right-hand sides.
     Source: Woodbury (1950).
     """
 
@@ -401,11 +400,11 @@ class LowRankPlusDiagonal:
         self.factor = factor
         self.noise = noise
         self._root = np.sqrt(noise)
-        self._basis, self._singular, _ = sla.svd(
-            factor / self._root[:, None], full_matrices=False, check_finite=False
+        stacked = np.vstack([factor / self._root[:, None], np.eye(factor.shape[1])])
+        basis, self._triangle = sla.qr(
+            stacked, mode="economic", overwrite_a=True, check_finite=False
         )
-        squares = self._singular**2
-        self._shrink = squares / (1.0 + squares)
+        self._basis = np.ascontiguousarray(basis[: len(factor)])
 
     def matvec(self, v) -> np.ndarray:
         """``A v`` for v of shape (n,) or (n, p)."""
@@ -417,16 +416,16 @@ class LowRankPlusDiagonal:
         v = self._checked(v)
         root = self._along(self._root, v)
         scaled = v / root
-        inside = self._basis.T @ scaled
-        return (scaled - self._basis @ (self._along(self._shrink, v) * inside)) / root
+        return (scaled - self._basis @ (self._basis.T @ scaled)) / root
 
     def logdet(self) -> float:
         """``log det A``."""
-        return float(np.log(self.noise).sum() + np.log1p(self._singular**2).sum())
+        diagonal = np.abs(np.diagonal(self._triangle))
+        return float(np.log(self.noise).sum() + 2.0 * np.log(diagonal).sum())
 
     def inverse_diagonal(self) -> np.ndarray:
         """Diagonal of A^{-1}, shape (n,)."""
-        return (1.0 - self._basis**2 @ self._shrink) / self.noise
+        return (1.0 - np.einsum("ij,ij->i", self._basis, self._basis)) / self.noise
 
     def _checked(self, v) -> np.ndarray:
         n = len(self.noise)

@@ -80,9 +80,9 @@ def recursive_least_squares(features, targets, ridge, forgetting):
         age = np.arange(t - 1, -1, -1)
         weight = forgetting ** age.astype(float)
         phi = features[:t]
-        information = phi.T @ (weight[:, None] * phi)
-        information += forgetting**t * ridge * np.eye(phi.shape[1])
-        weights.append(np.linalg.solve(information, phi.T @ (weight * targets[:t])))
+        weighted = weight[:, None] * phi
+        information = weighted.T @ phi + forgetting**t * ridge * np.eye(phi.shape[1])
+        weights.append(np.linalg.solve(information, weighted.T @ targets[:t]))
     return np.array(weights)
 
 
@@ -97,3 +97,18 @@ def linear_dependence_dictionary(gram, threshold):
         if residual > threshold:
             kept.append(t)
     return kept
+
+
+class PlainGaussian:
+    """exp(-||x - y||^2 / (2 bandwidth^2)), entry by entry; the least a kernel object must offer."""
+
+    def __init__(self, bandwidth=1.0):
+        self.bandwidth = bandwidth
+
+    def gram(self, x, y=None):
+        y = x if y is None else y
+        squares = ((x[:, None, :] - y[None, :, :]) ** 2).sum(axis=2)
+        return np.exp(-squares / (2 * self.bandwidth**2))
+
+    def diagonal(self, x):
+        return np.ones(len(x))
