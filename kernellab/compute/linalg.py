@@ -37,7 +37,7 @@ def eigh(matrix, top: int | None = None) -> Eigen:
 
     matrix = vectors diag(values) vectors^T.  Each vector's sign is fixed (its largest entry is
     positive; of entries equally large up to rounding, the first), so that pictures of eigenvectors
-    look the same on every machine.
+    look the same on every machine; of a repeated eigenvalue any basis may come.
 
     Parameters
     ----------
@@ -60,10 +60,17 @@ def eigh(matrix, top: int | None = None) -> Eigen:
     matrix = checks.symmetric("matrix", matrix)
     n = matrix.shape[0]
     if top is None:
-        values, vectors = sla.eigh(matrix, driver="evd", check_finite=False)
-    else:
-        top = checks.integer("top", top, low=1, high=n)
-        values, vectors = sla.eigh(matrix, subset_by_index=(n - top, n - 1), check_finite=False)
+        return _eigh_all(matrix)
+    top = checks.integer("top", top, low=1, high=n)
+    return _descending(*sla.eigh(matrix, subset_by_index=(n - top, n - 1), check_finite=False))
+
+
+def _eigh_all(matrix: np.ndarray) -> Eigen:
+    """Every eigenpair of a matrix that is known to be symmetric."""
+    return _descending(*sla.eigh(matrix, driver="evd", check_finite=False))
+
+
+def _descending(values: np.ndarray, vectors: np.ndarray) -> Eigen:
     return Eigen(values[::-1].copy(), _fix_signs(vectors[:, ::-1]))
 
 
@@ -76,7 +83,10 @@ def _fix_signs(vectors: np.ndarray) -> np.ndarray:
 
 
 def clip_rounding(values: np.ndarray) -> np.ndarray:
-    """Set eigenvalues that rounding alone could have produced to exactly zero."""
+    """Set eigenvalues of a kernel matrix that rounding alone could have produced to exactly zero.
+
+    ValueError where one is more negative than rounding explains.
+    """
     largest = max(float(values.max()), 0.0)
     if values.min() < -NEGATIVE_TOLERANCE * max(largest, -float(values.min())):
         raise ValueError(
@@ -159,9 +169,15 @@ def cholesky(matrix, jitter: float = 0.0, max_jitter: float = 1e-6) -> CholeskyF
     >>> cholesky([[4.0]]).lower.tolist()
     [[2.0]]
     """
-    matrix = checks.symmetric("matrix", matrix)
-    jitter = checks.nonnegative("jitter", jitter)
-    max_jitter = checks.nonnegative("max_jitter", max_jitter)
+    return _cholesky(
+        checks.symmetric("matrix", matrix),
+        checks.nonnegative("jitter", jitter),
+        checks.nonnegative("max_jitter", max_jitter),
+    )
+
+
+def _cholesky(matrix: np.ndarray, jitter: float, max_jitter: float = 1e-6) -> CholeskyFactor:
+    """What :func:`cholesky` does, for checked arguments."""
     scale = float(np.mean(np.diagonal(matrix)))
     attempts = 10.0 ** np.arange(-12.0, 3.0)
     extras = [0.0, *(attempts[attempts <= max_jitter * (1.0 + 1e-9)] * max(scale, 0.0))]
@@ -202,7 +218,7 @@ def solve(matrix, b, jitter: float = 0.0) -> np.ndarray:
     """
     matrix = checks.symmetric("matrix", matrix)
     b = _right_side(b, matrix.shape[0])
-    return cholesky(matrix, jitter).solve(b)
+    return _cholesky(matrix, checks.nonnegative("jitter", jitter)).solve(b)
 
 
 def logdet(matrix, jitter: float = 0.0) -> float:
@@ -349,7 +365,9 @@ class _SpectralRidge:
         # A point that no null direction touches: both parts are 0, and the rest decides.
         lost = bottom <= self.n * EPSILON
         if lost.any():
-            top_rest, bottom_rest = self._loo_parts(*self._inverse_profile(ridges))
+            inside, _ = self._inverse_profile(ridges)
+            inside = np.where(self.eigenvalues > 0.0, inside, 0.0)
+            top_rest, bottom_rest = self._loo_parts(inside, np.zeros(len(ridges)))
             top = np.where(lost[..., None], top_rest, top)
             bottom = np.where(lost, bottom_rest, bottom)
         # K = 0 at ridge 0 has no direction at all; such a model predicts 0.
@@ -465,7 +483,7 @@ class RidgePath(_SpectralRidge):
 
     def __init__(self, gram, y):
         gram = checks.symmetric("gram", gram)
-        values, vectors = eigh(gram)
+        values, vectors = _eigh_all(gram)
         super().__init__(clip_rounding(values), vectors, y)
 
     def coefficients(self, ridges) -> np.ndarray:

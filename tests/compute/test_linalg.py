@@ -215,6 +215,7 @@ def test_ridge_zero_with_repeated_inputs_is_the_limit_from_above():
     np.testing.assert_allclose(
         path.leave_one_out(0.0), naive.leave_one_out(gram, y, 1e-7), atol=1e-5
     )
+    np.testing.assert_allclose(path.leave_one_out(1e-300), path.leave_one_out(0.0), atol=1e-12)
     assert path.gcv(0.0) == pytest.approx(path.gcv(1e-9), rel=1e-6)
     with pytest.raises(ValueError, match="singular"):
         path.log_marginal_likelihood(0.0)
