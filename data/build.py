@@ -1,0 +1,83 @@
+"""Make the data files again, byte for byte, from the packages that ship the originals.
+
+Run ``python data/build.py`` for all of them, or name some: ``python data/build.py digits.npz``.
+Needs statsmodels and scikit-learn, which kernellab itself does not. Checksums go to README.md.
+"""
+
+import argparse
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+
+
+def mauna_loa_co2() -> bytes:
+    """Weekly CO2 as ``date,co2_ppm`` lines; weeks without a measurement are left out."""
+    from statsmodels.datasets import co2
+
+    series = co2.load_pandas().data["co2"].dropna()
+    lines = [f"{date:%Y-%m-%d},{value:.1f}\n" for date, value in series.items()]
+    return ("date,co2_ppm\n" + "".join(lines)).encode()
+
+
+def digits() -> bytes:
+    """The 1,797 images and labels of scikit-learn's digits, as bytes."""
+    from sklearn.datasets import load_digits
+
+    original = load_digits()
+    return _npz(
+        images=original.images.astype(np.uint8),
+        labels=original.target.astype(np.uint8),
+    )
+
+
+def _npz(**arrays: np.ndarray) -> bytes:
+    """An .npz file whose bytes depend on the arrays alone: no times, no compressor's version."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            piece = io.BytesIO()
+            np.lib.format.write_array(piece, array, version=(1, 0), allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            entry.create_system = 3
+            archive.writestr(entry, piece.getvalue())
+    return content.getvalue()
+
+
+BUILDERS = {"mauna_loa_co2.csv": mauna_loa_co2, "digits.npz": digits}
+
+
+def with_checksum(readme: str, file: str, checksum: str) -> str:
+    """The README's text with the last cell of the file's row replaced."""
+    lines = readme.splitlines(keepends=True)
+    rows = [i for i, line in enumerate(lines) if line.startswith(f"| {file} |")]
+    if len(rows) != 1:
+        raise ValueError(f"README.md must have one row for {file}, it has {len(rows)}")
+    cells = lines[rows[0]].rstrip().rstrip("|").split("|")
+    lines[rows[0]] = "|".join([*cells[:-1], f" {checksum} |\n"])
+    return "".join(lines)
+
+
+def main() -> None:
+    """Build the files that are named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="*", metavar="FILE", help=f"of {', '.join(BUILDERS)}")
+    files = parser.parse_args().files or list(BUILDERS)
+    unknown = sorted(set(files) - set(BUILDERS))
+    if unknown:
+        parser.error(f"no builder for {', '.join(unknown)}; there are {', '.join(BUILDERS)}")
+    for file in files:
+        content = BUILDERS[file]()
+        (HERE / file).write_bytes(content)
+        readme = HERE / "README.md"
+        checksum = hashlib.sha256(content).hexdigest()
+        readme.write_text(with_checksum(readme.read_text(encoding="utf-8"), file, checksum))
+        print(f"{file}: {len(content):,} bytes, sha256 {checksum}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""Small real data sets, read from the checkout's data folder and checked against their checksums.
+
+Loaders are imported when first used (PEP 562).
+"""
+
+import importlib
+
+# Modules are not named like the loaders, or importing one would hide its loader.
+_HOME = {"digits": "handwriting", "mauna_loa_co2": "atmosphere"}
+
+__all__ = ["digits", "mauna_loa_co2"]
+
+
+def __getattr__(name: str):
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
