@@ -1,7 +1,7 @@
 """Kernel matrices from a few of their columns: pivoted Cholesky, Nystrom, leverage scores.
 
 Functions that say ``kernel`` take any object with ``gram(x, y)`` and ``diagonal(x)``, such as those
-of ``kernels``; the full matrix is never formed. Ridge penalties are absolute, as in ``linalg``.
+of ``kernels``; the full matrix is never formed. Ridge penalties are absolute, as in ``ridge``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import scipy.linalg as sla
 
 from kernellab.compute import checks, linalg
 from kernellab.compute.compiled import compiled
+from kernellab.compute.ridge import RidgePath
 
 EPSILON = float(np.finfo(float).eps)
 
@@ -332,7 +333,7 @@ def nystrom_ridge(kernel, x, y, landmarks, ridge: float) -> NystromRidge:
     Raises ValueError on bad shapes, indices outside x, or a ridge that is not positive.
 
     Cost: O(n m^2 + m^3). For many ridges give ``Nystrom(...).features(x)`` to
-    ``linalg.FeatureRidgePath``.
+    ``ridge.FeatureRidgePath``.
     Source: Rudi, Camoriano and Rosasco (2015, arXiv:1507.04717).
     """
     x = checks.as_matrix("x", x)
@@ -456,14 +457,14 @@ def leverage_scores(gram, ridge: float) -> np.ndarray:
     -------
     (n,) scores; their sum is the effective dimension.
 
-    Raises ValueError as :class:`linalg.RidgePath`. Cost: O(n^3).
+    Raises ValueError as :class:`ridge.RidgePath`. Cost: O(n^3).
     Source: Alaoui and Mahoney (2015, arXiv:1411.0306).
 
     >>> leverage_scores([[1.0, 0.0], [0.0, 3.0]], 1.0).tolist()
     [0.5, 0.75]
     """
     gram = checks.symmetric("gram", gram)
-    return linalg.RidgePath(gram, np.zeros(len(gram))).leverage(checks.nonnegative("ridge", ridge))
+    return RidgePath(gram, np.zeros(len(gram))).leverage(checks.nonnegative("ridge", ridge))
 
 
 def effective_dimension(eigenvalues, ridge: float) -> float:

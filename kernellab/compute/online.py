@@ -48,9 +48,8 @@ def cholesky_update(lower, v, *, downdate: bool = False) -> np.ndarray:
     >>> cholesky_update([[3.0]], [4.0]).tolist()
     [[5.0]]
     """
-    lower = _lower("lower", lower)
-    v = checks.as_vector("v", v, length=len(lower)).copy()
-    upper = lower.T.copy()  # row k is column k of L, so that the sweep runs through memory in order
+    upper = _upper_from(lower)
+    v = checks.as_vector("v", v, length=len(upper)).copy()
     if not _rotate(upper, v, -1.0 if downdate else 1.0):
         raise ValueError("v must leave L L^T - v v^T positive definite, but v is too long for that")
     return upper.T
@@ -80,14 +79,22 @@ def _rotate(upper, v, sign):
     return True
 
 
-def _lower(name: str, matrix) -> np.ndarray:
-    matrix = checks.as_matrix(name, matrix)
-    if matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"{name} must be square, got shape {matrix.shape}")
-    smallest = float(np.diagonal(matrix).min())
+def _upper_from(lower) -> np.ndarray:
+    """Check a lower factor; return its transpose as a fresh C-contiguous array.
+
+    Row k of it is column k of L, so that the sweep runs through memory in order.
+    """
+    array = np.asarray(lower)
+    if array.ndim == 2 and array.flags.f_contiguous and array.shape[0] == array.shape[1]:
+        upper = np.triu(checks.as_matrix("lower", array.T))  # LAPACK's order: no transposition
+    else:
+        upper = np.triu(checks.as_matrix("lower", lower).T)
+    if upper.shape[0] != upper.shape[1]:
+        raise ValueError(f"lower must be square, got shape {array.shape}")
+    smallest = float(np.diagonal(upper).min())
     if smallest <= 0.0:
-        raise ValueError(f"{name} must have a positive diagonal, got {smallest:.3g} on it")
-    return np.tril(matrix)
+        raise ValueError(f"lower must have a positive diagonal, got {smallest:.3g} on it")
+    return np.ascontiguousarray(upper)
 
 
 # --- Factors that grow ----------------------------------------------------------------------------
