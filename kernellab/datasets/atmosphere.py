@@ -23,6 +23,22 @@ class CO2Series:
     co2: np.ndarray
     """(n,) float64: mole fraction in parts per million (ppm)."""
 
+    def seasonal_cycle(self) -> tuple[np.ndarray, np.ndarray]:
+        """The time of year and the deviation from the mean over the year around each measurement.
+
+        Returns
+        -------
+        season (m,), in [0, 1) with 0 on 1 January, and anomaly (m,) in ppm; the half years at both
+        ends have no full year around them and are left out.
+
+        Cost O(n).
+        """
+        start, end = (np.searchsorted(self.year, self.year + shift) for shift in (-0.5, 0.5))
+        sums = np.concatenate([[0.0], np.cumsum(self.co2)])
+        anomaly = self.co2 - (sums[end] - sums[start]) / (end - start)
+        inside = (self.year >= self.year[0] + 0.5) & (self.year <= self.year[-1] - 0.5)
+        return (self.year % 1)[inside], anomaly[inside]
+
 
 def mauna_loa_co2(every: str = "week") -> CO2Series:
     """Carbon dioxide at Mauna Loa, Hawaii, from March 1958 to December 2001.
