@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, eigh, lstsq
+from scipy.linalg import lstsq
 from scipy.optimize import brentq, minimize_scalar
 from scipy.sparse.linalg import eigsh
 from scipy.special import expit, log_expit, ndtri
@@ -38,6 +38,8 @@ from kernellab.compute.checks import (
     same_length,
     symmetric,
 )
+from kernellab.compute.iterative import richardson
+from kernellab.compute.linalg import cholesky, clip_rounding, eigh
 
 # ------------------------------------------------------------------------------------------------
 # 1. Filters
@@ -66,11 +68,11 @@ class Spectrum:
     def dual(self, h) -> np.ndarray:
         """Return weights a, (n,), such that k(x)^T a predicts at x and K a is the fit.
 
-        a = U (h(l) / (n l)) U^T y. Directions without energy (l = 0 up to rounding) are functions
-        that vanish everywhere, so that their weight is left at 0.
+        a = U (h(l) / (n l)) U^T y. Directions without energy (l = 0) are functions that vanish
+        everywhere, so that their weight is left at 0.
         """
         n = self.eigenvalues.size
-        seen = self.eigenvalues > n * np.finfo(float).eps * self.eigenvalues[0]
+        seen = self.eigenvalues > 0
         scale = np.zeros(n)
         scale[seen] = _profile_values(h, self.eigenvalues)[seen] / (n * self.eigenvalues[seen])
         return self.eigenvectors @ (scale * self.coefficients)
@@ -81,6 +83,16 @@ class Spectrum:
         return cross_gram @ self.dual(h)
 
 
+def kernel_eigensystem(gram) -> tuple[np.ndarray, np.ndarray]:
+    """Return eigenvalues (n,), largest first, and eigenvectors (n, n) of K/n.
+
+    Raises ValueError for a matrix that is not symmetric or has an eigenvalue clearly below 0;
+    eigenvalues that only rounding could have produced are 0. Cost: O(n^3).
+    """
+    values, vectors = eigh(gram)
+    return clip_rounding(values) / values.size, vectors
+
+
 def spectrum(gram, y) -> Spectrum:
     """Decompose K/n = U diag(l) U^T and rotate the targets.
 
@@ -88,9 +100,8 @@ def spectrum(gram, y) -> Spectrum:
     Returns a Spectrum. Raises ValueError for a matrix that is not symmetric or has an eigenvalue
     clearly below 0. Cost: O(n^3), once; every filter afterwards costs O(n^2).
     """
-    gram = symmetric("gram", gram)
-    y = as_vector("y", y, length=len(gram))
-    eigenvalues, eigenvectors = _eigensystem(gram / len(gram), "gram")
+    eigenvalues, eigenvectors = kernel_eigensystem(gram)
+    y = as_vector("y", y, length=eigenvalues.size)
     return Spectrum(eigenvalues, eigenvectors, eigenvectors.T @ y)
 
 
@@ -222,16 +233,6 @@ def leave_one_out(basis, h, y) -> np.ndarray:
     return float(errors[0]) if np.ndim(h) == 1 else errors
 
 
-def _eigensystem(matrix: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return eigenvalues, largest first and rounded up to 0, and eigenvectors of a PSD matrix."""
-    eigenvalues, eigenvectors = eigh(matrix, check_finite=False)
-    if eigenvalues[0] < -1e-8 * max(eigenvalues[-1], 0) - 1e-300:
-        raise ValueError(
-            f"{name} must be positive semi-definite, got an eigenvalue of {eigenvalues[0]:.3g}"
-        )
-    return np.maximum(eigenvalues[::-1], 0), np.ascontiguousarray(eigenvectors[:, ::-1])
-
-
 def _as_eigenvalues(eigenvalues) -> np.ndarray:
     eigenvalues = as_vector("eigenvalues", eigenvalues)
     if eigenvalues.min() < 0:
@@ -357,19 +358,7 @@ def _ridge_refit(gram, y, ridge):
     """Return checked gram and y, and the map targets -> (K + n ridge I)^-1 targets."""
     gram = symmetric("gram", gram)
     y = as_vector("y", y, length=len(gram))
-    factor = _factor(gram, y.size * positive("ridge", ridge), "gram")
-    return gram, y, lambda targets: cho_solve(factor, targets, check_finite=False)
-
-
-def _factor(gram: np.ndarray, shift, name: str):
-    """Return the Cholesky factor of gram + shift I."""
-    try:
-        return cho_factor(gram + shift * np.eye(len(gram)), lower=True, check_finite=False)
-    except np.linalg.LinAlgError:
-        raise ValueError(
-            f"{name} must be positive semi-definite, got one that stays indefinite "
-            f"with {shift:.3g} added to its diagonal"
-        ) from None
+    return gram, y, cholesky(gram, y.size * positive("ridge", ridge)).solve
 
 
 # ------------------------------------------------------------------------------------------------
@@ -411,9 +400,9 @@ def condition(belief: JointGaussian, y, noise_variance: float) -> JointGaussian:
     y = _observed(belief, y)
     n = y.size
     columns = belief.covariance[:, :n]
-    factor = _factor(columns[:n], positive("noise_variance", noise_variance), "covariance")
-    mean = belief.mean + columns @ cho_solve(factor, y - belief.mean[:n], check_finite=False)
-    covariance = belief.covariance - columns @ cho_solve(factor, columns.T, check_finite=False)
+    factor = cholesky(columns[:n], positive("noise_variance", noise_variance))
+    mean = belief.mean + columns @ factor.solve(y - belief.mean[:n])
+    covariance = belief.covariance - columns @ factor.solve(columns.T)
     return JointGaussian(mean, (covariance + covariance.T) / 2)
 
 
@@ -546,9 +535,9 @@ def laplace_condition(belief, y, likelihood: str, copies: float = 1.0) -> JointG
     for _ in range(100):
         root = np.sqrt(copies * _variance(f, likelihood))
         slope = copies * (y - expected_target(f, likelihood))
-        factor = _factor(root[:, None] * columns[:n] * root, 1.0, "covariance")
+        factor = cholesky(root[:, None] * columns[:n] * root, 1.0)
         b = root**2 * (f - prior_mean) + slope
-        inner = cho_solve(factor, root * (columns[:n] @ b), check_finite=False)
+        inner = factor.solve(root * (columns[:n] @ b))
         step = b - root * inner - dual
         # A full Newton step can overshoot where the likelihood is flat: halve until it gains.
         for size in 0.5 ** np.arange(30):
@@ -564,9 +553,9 @@ def laplace_condition(belief, y, likelihood: str, copies: float = 1.0) -> JointG
     else:
         raise ValueError("y and belief: the mode was not found in 100 Newton steps")
     root = np.sqrt(copies * _variance(f, likelihood))
-    factor = _factor(root[:, None] * columns[:n] * root, 1.0, "covariance")
+    factor = cholesky(root[:, None] * columns[:n] * root, 1.0)
     half = root[:, None] * columns.T
-    covariance = belief.covariance - half.T @ cho_solve(factor, half, check_finite=False)
+    covariance = belief.covariance - half.T @ factor.solve(half)
     return JointGaussian(belief.mean + columns @ dual, (covariance + covariance.T) / 2)
 
 
@@ -917,58 +906,39 @@ class InverseLaplacian:
     def profile(self, eigenvalues) -> np.ndarray:
         """Return s(l)."""
         eigenvalues = _as_eigenvalues(eigenvalues)
-        self._check(eigenvalues.max())
+        _check_below(self.eta, eigenvalues.max())
         return eigenvalues / (1 - self.eta * eigenvalues)
 
     def tail_profile(self, eigenvalues) -> np.ndarray:
         """Return sum_{p >= 2} eta^(p-1) l^(p-2) = eta / (1 - eta l)."""
-        self._check(np.max(eigenvalues))
+        _check_below(self.eta, np.max(eigenvalues))
         return self.eta / (1 - self.eta * eigenvalues)
 
     def apply_tail(self, average_gram: np.ndarray, block: np.ndarray) -> np.ndarray:
         """Return eta (I - eta A)^-1 block by Richardson's iteration."""
-        self._check(largest_eigenvalue(average_gram))
-        return self.eta * richardson(average_gram, block, self.eta, self.tolerance)[0]
-
-    def _check(self, top: float) -> None:
-        if self.eta * top >= 1:
-            raise ValueError(
-                f"eta must be below 1 / (largest eigenvalue of K/N) = {1 / top:.4g}, "
-                f"got {self.eta:.6g}"
-            )
+        return self.eta * inverse_laplacian_solve(average_gram, block, self.eta, self.tolerance)[0]
 
 
-def richardson(average_gram, block, eta: float, tolerance: float = 1e-12, max_steps: int = 100_000):
+def inverse_laplacian_solve(average_gram, block, eta: float, tolerance: float = 1e-12):
     """Solve (I - eta A) v = block by v <- block + eta A v, which only multiplies by A.
 
-    The error shrinks by eta l_1 a step (l_1 the largest eigenvalue of A), so the number of steps
-    grows like 1 / (1 - eta l_1). No power of A is ever formed.
+    Richardson's iteration: the error shrinks by eta l_1 a step (l_1 the largest eigenvalue of A),
+    so the number of steps grows like 1 / (1 - eta l_1). No power of A is ever formed.
 
-    Parameters: average_gram A (N, N); block (N,) or (N, q); eta >= 0; tolerance > 0, on the
-    remaining error relative to v; max_steps >= 1.
-    Returns v, shaped like block, and the number of steps. Raises ValueError when it does not
-    converge. Cost: O(N^2 q) a step.
+    Parameters: average_gram A (N, N); block (N,) or (N, q); eta in [0, 1 / l_1); tolerance > 0, on
+    the residual relative to each column of block.
+    Returns v, shaped like block, and the number of steps. Cost: O(N^2 q) a step.
     Paper: spectrally-transformed-kernel-regression (Zhai et al. 2024, arXiv:2402.00645)
     """
     average_gram = symmetric("average_gram", average_gram)
     eta, tolerance = nonnegative("eta", eta), positive("tolerance", tolerance)
-    max_steps = integer("max_steps", max_steps, low=1)
-    columns = np.asarray(block)[:, None] if np.ndim(block) == 1 else block
-    columns = as_matrix("block", columns, rows=len(average_gram))
-    shape = np.shape(block)
-    v = term = columns
-    size = np.linalg.norm(columns)
-    for steps in range(1, max_steps + 1):
-        term = eta * (average_gram @ term)  # what this step adds: (eta A)^steps block
-        v = v + term
-        previous, size = size, np.linalg.norm(term)
-        rate = size / previous if previous > 0 else 0.0
-        # The terms still to come form a geometric series with this ratio.
-        if rate < 1 and size * rate <= tolerance * (1 - rate) * np.linalg.norm(v):
-            return v.reshape(shape), steps
-        if not np.isfinite(size):
-            break
-    raise ValueError(f"eta must make the iteration converge within {max_steps} steps, got {eta:g}")
+    _check_below(eta, largest_eigenvalue(average_gram))
+    solution = richardson(
+        lambda v: v - eta * (average_gram @ v), block, tolerance=tolerance, max_iterations=200_000
+    )
+    if solution.reason != "converged":
+        raise ValueError(f"eta is too close to 1 / (largest eigenvalue) to iterate, got {eta:g}")
+    return solution.x, len(solution.residuals) - 1
 
 
 def largest_eigenvalue(matrix) -> float:
@@ -1042,8 +1012,8 @@ def fit_transformed(
         tail = eigenvectors @ (scale[:, None] * (eigenvectors.T @ columns))
     transformed = transform.first * columns + average @ tail
     corner = transformed[labelled]
-    factor = _factor((corner + corner.T) / 2, labelled.size * ridge, "gram")
-    dual = cho_solve(factor, y, check_finite=False)
+    factor = cholesky((corner + corner.T) / 2, labelled.size * ridge)
+    dual = factor.solve(y)
     return TransformedFit(labelled, transform.first, dual, tail @ dual, transformed @ dual)
 
 
@@ -1063,7 +1033,7 @@ def fit_kernel_pca(gram, labelled, y, components: int, eigensystem=None) -> Tran
     y = as_vector("y", y, length=labelled.size)
     components = integer("components", components, low=1, high=n_points)
     if eigensystem is None:
-        eigensystem = _eigensystem(gram / n_points, "gram")
+        eigensystem = kernel_eigensystem(gram)
     eigenvalues, eigenvectors = (part[..., :components] for part in eigensystem)
     if eigenvalues[-1] <= n_points * np.finfo(float).eps * eigenvalues[0]:
         raise ValueError(f"components must be at most the rank of gram, got {components}")
@@ -1073,10 +1043,11 @@ def fit_kernel_pca(gram, labelled, y, components: int, eigensystem=None) -> Tran
     return TransformedFit(labelled, 0.0, np.zeros(labelled.size), lifted, features @ weights)
 
 
-def eigensystem(gram) -> tuple[np.ndarray, np.ndarray]:
-    """Return eigenvalues (N,), largest first, and eigenvectors (N, N) of gram/N. Cost: O(N^3)."""
-    gram = symmetric("gram", gram)
-    return _eigensystem(gram / len(gram), "gram")
+def _check_below(eta: float, top: float) -> None:
+    if eta * top >= 1:
+        raise ValueError(
+            f"eta must be below 1 / (largest eigenvalue of K/N) = {1 / top:.4g}, got {eta:.6g}"
+        )
 
 
 def _as_indices(name: str, value, n: int) -> np.ndarray:
@@ -1156,6 +1127,69 @@ def power_laws(smoothness: float, target_smoothness: float, n: int, per_bin: int
     positive("target_smoothness", target_smoothness)
     order = 1.0 + np.abs(np.arange(-half, half + 1))
     return order**-smoothness, order ** -(target_smoothness + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Wave:
+    """A real function on the circle, f(x) = Re sum_{l=0}^{J} c_l exp(2 pi i l x).
+
+    coefficients (J+1,), complex; positions are in turns, so that x and x + 1 are the same place.
+    """
+
+    coefficients: np.ndarray
+
+    def __call__(self, x) -> np.ndarray:
+        """Return f at the positions x (m,). Cost: O(m J)."""
+        turns = np.outer(as_vector("x", x), np.arange(self.coefficients.size))
+        return (np.exp(2j * np.pi * turns) @ self.coefficients).real
+
+
+def random_wave(energy, rng) -> Wave:
+    """Draw phases for a target with energies c_l^2 (2J+1,), l = -J..J, as power_laws gives them.
+
+    Parameters: energy >= 0, the same for l and -l; rng, a Generator or an int seed. Cost: O(J).
+    """
+    energy, _, _ = _harmonics(energy, energy, 1, positive_eigenvalues=False)
+    half = energy.size // 2
+    size = np.sqrt(energy[half:]) * np.where(np.arange(half + 1) > 0, 2, 1)
+    phases = np.exp(2j * np.pi * as_rng(rng).random(half + 1))
+    phases[0] = 1  # the constant of a real function is real
+    return Wave(size * phases)
+
+
+def fit_wave(x, y, orders: int) -> Wave:
+    """Return the least-squares wave of frequencies 0..orders through (x, y), both (n,).
+
+    Raises ValueError when n < 2 orders + 1. Cost: O(n orders^2).
+    """
+    x = as_vector("x", x)
+    y = as_vector("y", y, length=x.size)
+    orders = integer("orders", orders, low=0, high=(x.size - 1) // 2)
+    angles = 2 * np.pi * np.outer(x, np.arange(orders + 1))
+    weights = lstsq(np.hstack([np.cos(angles), np.sin(angles[:, 1:])]), y, check_finite=False)[0]
+    sines = np.concatenate([[0.0], weights[orders + 1 :]])
+    return Wave(weights[: orders + 1] - 1j * sines)
+
+
+def circle_gram(x, z, eigenvalues) -> np.ndarray:
+    """Return K[i, j] = sum_l lam_l cos(2 pi l (x_i - z_j)), a kernel given by its spectrum.
+
+    Parameters: x (n,) and z (m,), positions in turns; eigenvalues lam_l > 0 (2J+1,), l = -J..J, the
+    same for l and -l. Returns (n, m). Cost: O((n + m) J + n m J).
+    Paper: generalization-error-of-spectral-algorithms (Velikanov et al. 2024, arXiv:2403.11696)
+    """
+    x, z = as_vector("x", x), as_vector("z", z)
+    eigenvalues, _, _ = _harmonics(eigenvalues, eigenvalues, 1)
+    half = eigenvalues.size // 2
+    size = np.sqrt(eigenvalues[half:] * np.where(np.arange(half + 1) > 0, 2, 1))
+    # cos(a - b) = cos a cos b + sin a sin b: one product of two thin matrices.
+    left, right = (_cosines_and_sines(points, size) for points in (x, z))
+    return left @ right.T
+
+
+def _cosines_and_sines(points: np.ndarray, size: np.ndarray) -> np.ndarray:
+    angles = 2 * np.pi * np.outer(points, np.arange(size.size))
+    return np.hstack([size * np.cos(angles), size * np.sin(angles)])
 
 
 def circle_loss_parts(circle: Circle, h) -> tuple[np.ndarray, np.ndarray]:
@@ -1316,7 +1350,7 @@ def _simulate(eigenvalues, energy, points, noise_variance, profile, rng) -> floa
     return float(np.sum(np.abs(target - estimate) ** 2))
 
 
-def _harmonics(eigenvalues, energy, n):
+def _harmonics(eigenvalues, energy, n, positive_eigenvalues: bool = True):
     eigenvalues = as_vector("eigenvalues", eigenvalues)
     energy = as_vector("energy", energy, length=eigenvalues.size)
     n = integer("n", n, low=1)
@@ -1324,7 +1358,7 @@ def _harmonics(eigenvalues, energy, n):
         raise ValueError(f"eigenvalues must have odd length (l = -J..J), got {eigenvalues.size}")
     if eigenvalues.size < n:
         raise ValueError(f"n must be at most the {eigenvalues.size} harmonics, got {n}")
-    if eigenvalues.min() <= 0 or energy.min() < 0:
+    if energy.min() < 0 or (positive_eigenvalues and eigenvalues.min() <= 0):
         raise ValueError("eigenvalues must be positive and energy must not be negative")
     return eigenvalues, energy, n
 
@@ -1497,8 +1531,8 @@ def kernel_beamformer(gram, symbols, loading: float) -> np.ndarray:
     gram = symmetric("gram", gram)
     symbols = _as_complex_matrix("symbols", symbols)
     same_length("gram", gram, "symbols", symbols)
-    factor = _factor(gram, len(gram) * positive("loading", loading), "gram")
-    return cho_solve(factor, symbols, check_finite=False)
+    factor = cholesky(gram, len(gram) * positive("loading", loading))
+    return factor.solve(np.ascontiguousarray(symbols.real)) + 1j * factor.solve(symbols.imag)
 
 
 def symbol_mse(estimates, symbols) -> float:
@@ -1535,7 +1569,7 @@ def tune_kernel_loading(gram, symbols, loadings) -> float:
     """
     loadings = as_vector("loadings", loadings)
     positive("loadings", loadings.min())
-    eigenvalues, eigenvectors = eigensystem(gram)
+    eigenvalues, eigenvectors = kernel_eigensystem(gram)
     return float(
         loadings[
             np.argmin(
