@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from kernellab.cli import CommandError, UsageError
 from kernellab.paths import NOTEBOOKS, ROOT
@@ -57,11 +58,17 @@ def command(notebook: Path, port: int | None, browser: bool, extra: list[str]) -
     # A notebook from elsewhere needs a server that can see it; ours need the whole checkout,
     # because they link to the code beside them.
     root = ROOT if notebook.is_relative_to(ROOT) else notebook.parent
-    arguments = [sys.executable, "-m", "jupyterlab", str(notebook), f"--ServerApp.root_dir={root}"]
+    page = f"/lab/tree/{quote(notebook.relative_to(root).as_posix())}"
+    arguments = [sys.executable, "-m", "jupyterlab"]
+    arguments += [f"--ServerApp.root_dir={root}", f"--LabApp.default_url={page}"]
     if port is not None:
         arguments.append(f"--ServerApp.port={port}")
     if not browser:
         arguments.append("--no-browser")
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and "--allow-root" not in extra:
+        # Jupyter refuses root by default. In a container everybody is root, and this server is
+        # reachable from this machine only.
+        arguments.append("--allow-root")
     return arguments + extra
 
 
