@@ -95,6 +95,13 @@ def test_repeated_inputs_get_jitter_and_report_it():
     )
 
 
+def test_a_pivot_made_of_rounding_is_not_trusted():
+    almost_one = np.nextafter(1.0, 0.0)
+    gram = np.array([[1.0, almost_one], [almost_one, 1.0]])
+    assert np.linalg.cholesky(gram)[1, 1] > 0  # LAPACK would go on with it
+    assert linalg.cholesky(gram).jitter > 0
+
+
 def test_asked_jitter_is_added_even_if_not_needed():
     assert linalg.cholesky(np.eye(3), jitter=0.5).jitter == 0.5
     assert linalg.logdet(np.eye(3), jitter=1.0) == pytest.approx(3 * np.log(2))

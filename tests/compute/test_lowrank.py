@@ -318,6 +318,17 @@ def test_approximate_scores_are_near_the_exact_ones(n, ridge):
     assert ratio.max() < 2.0
 
 
+def test_landmarks_count_by_how_likely_they_were():
+    x = points()
+    chosen = np.arange(0, 60, 4)
+    chances = np.random.default_rng(5).uniform(0.2, 1.0, len(chosen))
+    scores = lowrank._scores_from(KERNEL, x, x[chosen], chances, 0.1)
+    weighted = KERNEL.gram(x, x[chosen]) / np.sqrt(chances)
+    inner = KERNEL.gram(x[chosen]) / np.sqrt(np.outer(chances, chances)) + 0.1 * np.eye(15)
+    left = KERNEL.gram(x) - weighted @ np.linalg.solve(inner, weighted.T)
+    np.testing.assert_allclose(scores, np.clip(np.diagonal(left) / 0.1, 0, 1), atol=1e-10)
+
+
 def test_approximate_scores_survive_repeated_points():
     scores = lowrank.approximate_leverage_scores(KERNEL, np.zeros((200, 2)), 1e-6, rng=0)
     assert np.all((scores > 0) & (scores <= 1))
