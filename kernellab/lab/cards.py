@@ -31,6 +31,8 @@ _STYLE = """<style>
 .kl-value { font-size: 24px; line-height: 1.3; font-variant-numeric: tabular-nums; }
 .kl-many .kl-value { font-size: 17px; }
 .kl-word { font-size: 14px; font-weight: 600; }
+.kl-card button.jupyter-button { padding: 0 14px; font-size: 14px;
+  border: 1px solid var(--jp-border-color1, #999); border-radius: 3px; }
 .kl-card details { margin: 6px 0; }
 .kl-card summary { cursor: pointer; }
 .kl-card pre, .kl-card code { font-family: var(--jp-code-font-family, monospace); font-size: 13px;
@@ -92,6 +94,16 @@ def html(content: str):
     import ipywidgets
 
     return ipywidgets.HTML(content, layout={"width": "auto", "margin": "0"})
+
+
+def button(words: str, tooltip: str = "", disabled: bool = False):
+    """An ipywidgets Button as wide as its words."""
+    import ipywidgets
+
+    layout = {"width": "auto", "align_self": "flex-start", "margin": "8px 0"}
+    return ipywidgets.Button(
+        description=words, tooltip=tooltip or words, disabled=disabled, layout=layout
+    )
 
 
 def markdown_output(source: str):

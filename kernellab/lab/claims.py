@@ -64,8 +64,6 @@ class Claim(cards.Card):
 
     def build(self):
         """The card: both numbers side by side, and a button that runs the broken one live."""
-        import ipywidgets
-
         numbers_side_by_side = cards.pair(
             cards.side(
                 f"The method: {self.measured_label}", self._show(self.measured), "holds", "good"
@@ -77,10 +75,8 @@ class Claim(cards.Card):
                 "bad",
             ),
         )
-        button = ipywidgets.Button(
-            description="Run the broken one live",
-            tooltip=f"Runs the control again: {self.control_label}",
-            layout={"width": "auto", "margin": "8px 0 0"},
+        button = cards.button(
+            "Run the broken one live", f"Runs the control again: {self.control_label}"
         )
         live = cards.html("")
 

@@ -75,7 +75,7 @@ class Verdict(cards.Card):
         notes = "".join(cards.head(note) for note in self._notes)
         return cards.card(
             f'<div class="kl-side kl-{kind}"><div class="kl-word">{word}</div>'
-            f"<div>{escape(self.message)}</div></div>{notes}"
+            f"<div>{escape(self.message[:1].upper() + self.message[1:])}</div></div>{notes}"
         )
 
 

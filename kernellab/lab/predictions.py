@@ -44,7 +44,7 @@ class Prediction(cards.Card):
         """
         progress.store_guess(self.question, self._guess_text(guess))
         if self._reveal is not None:
-            self._reveal.value = self._answer()
+            self._reveal.value = self._answer(guess)
 
     def text(self) -> str:
         """One line that does not depend on what was guessed."""
@@ -56,13 +56,9 @@ class Prediction(cards.Card):
 
     def build(self):
         """The card: radio buttons or a slider, a button to commit, then the answer."""
-        import ipywidgets
-
         picker = self._radio_buttons() if self.options else self._slider()
-        button = ipywidgets.Button(
-            description="Commit my guess",
-            disabled=self.options is not None and picker.value is None,
-            layout={"width": "auto", "margin": "6px 0"},
+        button = cards.button(
+            "Commit my guess", disabled=self.options is not None and picker.value is None
         )
         self._reveal = cards.html("")
 
@@ -131,17 +127,20 @@ class Prediction(cards.Card):
             raise ValueError(f"guess must be a number from {low} to {high}, got {guess!r}")
         return f"{guess:,.6g}{self._show.unit}"
 
-    def _answer(self) -> str:
-        mine, measured = self.guess, self._measured_text()
-        if self.options:
-            word = "as you guessed" if mine == measured else "not what you guessed"
+    def _answer(self, guess) -> str:
+        measured = self._measured_text()
+        if guess == self.measured or self._guess_text(guess) == measured:
+            word = "as you guessed"
+        elif self.options:
+            word = "not what you guessed"
         else:
-            word = "compare it with your guess"
+            side = "above" if self.measured > guess else "below"
+            word = f"{self._show(abs(self.measured - guess))} {side} your guess"
         why = f'<p style="margin: 8px 0 0">{escape(self.explain)}</p>' if self.explain else ""
         note = progress.problem()
         return (
             cards.pair(
-                cards.side("You guessed", [("", mine or "")], ""),
+                cards.side("You guessed", [("", self._guess_text(guess))], ""),
                 cards.side("Measured", [("", measured)], word, "good"),
             )
             + why

@@ -79,6 +79,11 @@ def test_slider():
     button.click()
     assert prediction.guess == "7"
     assert ">12</div>" in everything(prediction)
+    assert "5.3 above your guess" in everything(prediction)
+    prediction.commit(12)
+    assert "as you guessed" in everything(prediction)
+    prediction.commit(50)
+    assert "38 below your guess" in everything(prediction)
     assert how_many(low=0.0, high=1.0).widget().children[2].step == pytest.approx(0.01)
     assert how_many(low=0, high=1).widget().children[2].value == pytest.approx(0.5)
 
