@@ -7,7 +7,7 @@ import time
 import pytest
 
 from kernellab import paths
-from kernellab.lab import catalogue
+from kernellab.lab import Explorer, Panel, Scene, catalogue, slider
 from kernellab.lab.claims import claim
 
 
@@ -155,6 +155,25 @@ def claim_line(slug):
 def explorer_text(*slugs):
     papers = [f"papers: {', '.join(slugs)}"] if slugs else []
     return "\n".join(["How many? [counting]", *papers, "controls: n 3", "1. Few", "   n: 3"])
+
+
+def test_an_explorers_own_text_is_recognised():
+    def view(picture, result):
+        picture.line("p", "one", [0, 1], [0, result])
+
+    explorer = Explorer(
+        name="counting",
+        title="How many?",
+        compute=lambda n: n,
+        view=view,
+        controls={"n": slider(0, 5, 3)},
+        panels=[Panel("p", x="x", y="y")],
+        scenes=[Scene(f"Scene {i}", "Look.", n=i) for i in (1, 2, 3)],
+        papers=["one-paper", "two-paper"],
+        alt="A line.",
+    )
+    assert catalogue._papers_of_explorer(explorer.text()) == {"one-paper", "two-paper"}
+    assert catalogue._papers_of_explorer(claim_line("one-paper")) is None
 
 
 def write(course, *cells, minute=0):
