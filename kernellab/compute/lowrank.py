@@ -94,7 +94,7 @@ def pivoted_cholesky(
         diagonal = np.array(kernel.diagonal(x), dtype=np.float64)
 
         def column(p: int) -> np.ndarray:
-            return kernel.gram(x, x[p : p + 1])[:, 0]
+            return kernel.gram(x[p : p + 1], x)[0]  # a long row fills the vector lanes
 
     n = len(diagonal)
     rank = checks.integer("rank", rank, low=1, high=n)

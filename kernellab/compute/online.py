@@ -551,7 +551,7 @@ class KernelDictionary:
                 checks.fits_in_memory("the kernel values", 16 * n_points * 2 * size)
                 cross, coefficients = _widen(cross, 2 * size), _widen(coefficients, 2 * size)
             # The new member's kernel with the rest of the stream, in one go.
-            cross[t:, size] = self.kernel.gram(x[t:], x[t : t + 1])[:, 0]
+            cross[t:, size] = self.kernel.gram(x[t : t + 1], x[t:])[0]
             coefficients[t, size] = 1.0
             size += 1
             self.factor._size = size
