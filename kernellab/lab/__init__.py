@@ -25,10 +25,12 @@ _HOME = {
     "predict": "predictions",
     "show_source": "source",
     "slider": "controls",
+    "table": "numbers",
     "toggle": "controls",
 }
 
 _MODULES = (
+    "cards",
     "catalogue",
     "claims",
     "controls",
@@ -39,6 +41,7 @@ _MODULES = (
     "numbers",
     "pictures",
     "predictions",
+    "progress",
     "source",
 )
 
