@@ -23,6 +23,8 @@ import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 _REGISTRY: dict[str, "Compiled"] = {}
 
 
@@ -281,10 +283,10 @@ def _python_function(thing) -> types.FunctionType | None:
 
 def _constant_bytes(value) -> bytes:
     """Return bytes that change when a global constant changes (numba freezes its value)."""
-    if isinstance(value, (bool, int, float, complex, str, bytes, tuple, frozenset, type(None))):
+    if isinstance(value, (bool, int, float, complex, str, bytes, tuple, type(None))):
         return repr(value).encode()
-    if hasattr(value, "tobytes") and hasattr(value, "dtype"):  # NumPy arrays and scalars
-        return f"{value.dtype}{getattr(value, 'shape', ())}".encode() + value.tobytes()
+    if isinstance(value, (np.ndarray, np.generic)):
+        return f"{value.dtype}{value.shape}".encode() + value.tobytes()
     return getattr(value, "__qualname__", type(value).__qualname__).encode()
 
 
