@@ -688,11 +688,12 @@ class LinearProblem:
 def power_law_problem(
     n: int, d: int, decay: float, growth: float, noise: float, rng
 ) -> LinearProblem:
-    """Draw a Gaussian design with covariance eigenvalues i^-decay and coefficients i^growth.
+    """Draw a Gaussian design with covariance eigenvalues i^-decay and a target <v_i, b> ~ i^growth.
 
-    growth < 0 puts the target along the strong directions, growth = 0 spreads it evenly, and
-    growth > 0 hides it in the weak ones. The coefficients are scaled so that the signal x^T b has
-    variance 1, which makes ``noise`` comparable between problems; their signs are random.
+    v_i are the design's own right singular vectors, strongest first: growth < 0 puts the target
+    along the strong directions, growth = 0 spreads it evenly (ridge's home ground), growth > 0
+    hides it in the weak ones. It is scaled so that the signal has mean square 1 on the rows, which
+    makes ``noise`` comparable between problems; the signs are random.
 
     Parameters: n rows >= d; d columns >= 1; decay >= 0; growth; noise > 0, a standard deviation;
     rng, a Generator or an int seed. Returns a LinearProblem. Cost: O(n d^2).
@@ -700,15 +701,27 @@ def power_law_problem(
     """
     d = integer("d", d, low=1)
     n = integer("n", n, low=d)
-    growth, rng = between("growth", growth, -50, 50), as_rng(rng)
-    noise = positive("noise", noise)
-    index = np.arange(1, d + 1)
-    variances = index ** -nonnegative("decay", decay)
-    coefficients = index**growth * rng.choice([-1.0, 1.0], d)
-    coefficients /= np.sqrt(np.sum(variances * coefficients**2))
-    design = rng.standard_normal((n, d)) * np.sqrt(variances)
+    decay, growth = nonnegative("decay", decay), between("growth", growth, -50, 50)
+    noise, rng = positive("noise", noise), as_rng(rng)
+    index = np.arange(1.0, d + 1)
+    design = rng.standard_normal((n, d)) * index ** (-decay / 2)
+    _, singular_values, right = np.linalg.svd(design, full_matrices=False)
+    target = index**growth * rng.choice([-1.0, 1.0], d)
+    target *= np.sqrt(n / np.sum((singular_values * target) ** 2))
+    coefficients = right.T @ target
     y = design @ coefficients + noise * rng.standard_normal(n)
     return LinearProblem(design, coefficients, y, noise)
+
+
+def ideal_weights(problem: LinearProblem) -> np.ndarray:
+    """Return the (d,) weights no filter can beat, which need the truth to compute.
+
+    w_i = s_i^2 <v_i,b>^2 / (s_i^2 <v_i,b>^2 + noise^2): keep a direction as far as its signal
+    exceeds the noise. Ridge has this shape when all <v_i,b>^2 are equal, uniform shrinkage when all
+    s_i^2 <v_i,b>^2 are.
+    """
+    signal = (problem.singular_values * problem.target) ** 2
+    return signal / (signal + positive("problem.noise", problem.noise) ** 2)
 
 
 def schatten_norm(bias, norm: str) -> float:
