@@ -36,12 +36,12 @@ def run(args) -> int:
             [row.exercise, "solved" if row.passed else "open", row.attempts, _when(row.last)]
             for row in summary
         ]
-        print_table(["exercise", "state", "attempts", "last"], rows, flexible=0)
+        print_table(["exercise", "state", "attempts", "last"], rows, flexible=[0])
         print(f"\n{sum(row.passed for row in summary)} of {len(summary)} tried exercises solved")
     if guesses:
         print()
         rows = [[guess.question, guess.guess, _when(guess.time)] for guess in guesses]
-        print_table(["question", "your guess", "when"], rows, flexible=0)
+        print_table(["question", "your guess", "when"], rows, flexible=[0])
     if not summary and not guesses:
         print("Nothing yet: open a lab with `kernellab lab` and try an exercise.")
     if problem := progress.problem():
