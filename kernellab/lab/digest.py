@@ -60,16 +60,15 @@ def _trace(figure, trace, strict) -> str:
         return head
     parts = [head]
     for letter in ("x", "y", "z"):
-        values = trace[letter] if letter in trace else None
+        values = getattr(trace, letter, None)
         if values is None:
             continue
         if len(values) and isinstance(values[0], str):
             parts.append(f"{letter} " + ", ".join(values[:8]))
             continue
         log = letter != "z" and _is_log(figure, trace, letter)
-        parts.append(
-            f"{letter} {summary(values, log=log, strict=strict, mean=letter != 'x' or 'z' in trace)}"
-        )
+        mean = letter != "x" or "3d" in trace.type
+        parts.append(f"{letter} {summary(values, log=log, strict=strict, mean=mean)}")
     color = trace.marker.color if kind == "points" else None
     if color is not None and not isinstance(color, str):
         parts.append(f"colour {summary(color, strict=strict, mean=True)}")
@@ -77,7 +76,7 @@ def _trace(figure, trace, strict) -> str:
 
 
 def _is_log(figure, trace, letter) -> bool:
-    axis = getattr(trace, f"{letter}axis", None) if "scene" not in trace else None
+    axis = getattr(trace, f"{letter}axis", None)
     return bool(axis) and figure.layout[axis.replace(letter, f"{letter}axis")].type == "log"
 
 

@@ -343,7 +343,7 @@ class Explorer:
         if index in self._finished:
             with self._sentences():
                 self._take(self._finished[index], dict(self._scene_values[index]))
-            self._run.state = "finished"
+            self._run.forget("finished")
 
     def _around(self) -> dict:
         """What the browser shows around the picture."""
@@ -500,9 +500,9 @@ class _Run:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
 
-    def forget(self) -> None:
-        """Drop a stopped run."""
-        self.state, self.fraction, self.message, self._steps = "idle", 0.0, "", None
+    def forget(self, state: str = "idle") -> None:
+        """Drop a run that is at rest."""
+        self.state, self.fraction, self.message, self._steps = state, 0.0, "", None
 
     def _go(self, threaded: bool) -> None:
         self._stop.clear()

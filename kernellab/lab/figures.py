@@ -1,9 +1,9 @@
 """Figures: one style, and one copy of plotly's JavaScript a page.
 
-A plain ``FigureWidget`` carries 5 MB of JavaScript with every figure. Here a hidden :class:`Library`
-holds plotly, our own front end and its style sheet once, compressed; each :class:`Figure` brings a
-few lines (``static/boot.js``) that find the library through the widget manager, unpack it and keep
-it for every other figure of the page. Nothing is fetched from a network.
+A plain ``FigureWidget`` carries 5 MB of JavaScript with every figure. Here a hidden
+:class:`Library` holds plotly, our own front end and its style sheet once, compressed; each
+:class:`Figure` brings a few lines (``static/boot.js``) that find the library through the widget
+manager, unpack it and keep it for every other figure of the page. Nothing comes from a network.
 
 A figure is drawn from :class:`~kernellab.lab.pictures.Frame` objects. Of a new frame only what
 differs from the last one is sent, arrays as binary buffers, in one message; ``figure.data`` and

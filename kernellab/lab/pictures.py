@@ -12,9 +12,32 @@ import numpy as np
 
 from kernellab.lab.figures import COLORS, FONT, INK, TICKS, TITLES
 
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "6px,2px,2px,2px,2px,2px")
-SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star", "cross", "triangle-down")
-_CYCLE = ("blue", "red", "green", "purple", "orange", "sky", "black")
+# Every colour has its own dash, symbol and hatching, so that colour is never the only carrier.
+DASHES = (
+    "solid",
+    "dash",
+    "dot",
+    "dashdot",
+    "longdash",
+    "longdashdot",
+    "9px,3px,3px,3px",
+    "3px,3px",
+)
+SYMBOLS = (
+    "circle",
+    "diamond",
+    "square",
+    "triangle-up",
+    "x",
+    "star",
+    "circle-open",
+    "cross",
+    "triangle-down",
+)
+SYMBOLS_3D = ("circle", "diamond", "square", "x", "cross", "circle-open", "diamond-open")
+PATTERNS = ("", "/", "x", "\\", "-", ".", "+", "|")
+_NAMED = ("blue", "red", "green", "purple", "orange", "sky", "black", "grey", "yellow")
+_CYCLE = _NAMED[:7]
 
 SCALES = {
     "viridis": "Viridis",
@@ -24,7 +47,7 @@ SCALES = {
 }
 
 # Margins of the figure in pixels, and the room one panel leaves for the next one's axis.
-_TOP, _BOTTOM, _LEFT, _RIGHT = 34, 58, 74, 14
+_TOP, _BOTTOM, _LEFT, _RIGHT, _LEGEND = 34, 58, 74, 14, 28
 _NOMINAL_WIDTH = 800
 _GAP_X, _GAP_Y, _COLORBAR = 92, 96, 74
 
@@ -90,6 +113,7 @@ class Stage:
         self.columns = columns or (2 if count == 4 else min(count, 3))
         self.height = height
         self._slots: dict[str, int] = {}
+        self._foreign: dict[str, int] = {}  # names with a colour that is not ours
         self._colorbars: set[str] = set()  # panels that ever had one keep its room
         self._pictures: set[str] = set()  # panels that hold an image: no axes, first row on top
         flat = [panel.name for panel in panels if not panel.in_space]
@@ -113,9 +137,9 @@ class Stage:
         if color is None:
             slot = self.slot(name)
             return COLORS[_CYCLE[slot % len(_CYCLE)]], slot
-        if color in _CYCLE:
-            return COLORS[color], _CYCLE.index(color)
-        return COLORS.get(color, color), self.slot(name)
+        if color in _NAMED:
+            return COLORS[color], _NAMED.index(color)
+        return color, self._foreign.setdefault(name, len(self._foreign))
 
     def needs_colorbar(self, panel: str) -> None:
         """Leave room for a colour bar at the right of ``panel``."""
@@ -130,11 +154,11 @@ class Stage:
         names = list(self.panels)
         rows = [names[i : i + self.columns] for i in range(0, len(names), self.columns)]
         inner_height = max(self.height - _TOP - _BOTTOM, 1)
-        gap_y = _GAP_Y / inner_height
-        row_height = (1 - gap_y * (len(rows) - 1)) / len(rows)
+        gaps_y = [(_GAP_Y if any(map(self._has_axes, row)) else 40) / inner_height for row in rows]
+        row_height = (1 - sum(gaps_y[:-1])) / len(rows)
         domains = {}
         for i, row in enumerate(rows):
-            top = 1 - i * (row_height + gap_y)
+            top = 1 - i * row_height - sum(gaps_y[:i])
             inner_width = _NOMINAL_WIDTH - _LEFT - _RIGHT
             gaps = [(_GAP_X if self._has_axes(name) else 24) / inner_width for name in row[1:]]
             bars = [_COLORBAR / inner_width * (name in self._colorbars) for name in row]
@@ -191,11 +215,13 @@ class Stage:
                         "font": FONT | {"size": TITLES},
                     }
                 )
-        labelled = any(panel.x for panel in self.panels.values() if self._has_axes(panel.name))
+        names = list(self.panels)
+        last_row = names[(len(names) - 1) // self.columns * self.columns :]
         layout["margin"] = {
             "t": _TOP if any(titles.values()) or any(p.title for p in self.panels.values()) else 14,
-            "b": (_BOTTOM if labelled else 16) + (26 if legend else 0),
-            "l": _LEFT if self._has_axes(next(iter(self.panels))) else 12,
+            "b": (_BOTTOM if any(map(self._has_axes, last_row)) else 16)
+            + (_LEGEND if legend else 0),
+            "l": _LEFT if any(map(self._has_axes, names[:: self.columns])) else 12,
             "r": _RIGHT,
         }
         layout["showlegend"] = legend
@@ -237,7 +263,7 @@ class Stage:
         if panel.equal:
             axis |= {"constrain": "domain"}
         if log:
-            axis |= {"dtick": None}
+            axis |= {"tickfont": {"size": TICKS - 3}}  # plotly enlarges powers of ten
         pair = limits.get((panel.name, letter), fixed)
         if pair is not None:
             axis["range"] = [math.log10(end) if log else float(end) for end in pair]
@@ -369,7 +395,6 @@ class Picture:
         """Bars of ``height`` (n,) at ``x`` (n,), numbers or names; ``errors`` (n,) as whiskers."""
         css, slot = self._stage.color(name, color)
         x, height = self._pair(panel, name, x, height, gaps)
-        patterns = ("", "/", "\\", "x", ".", "-", "|")
         spec = {
             "type": "bar",
             "x": x,
@@ -377,7 +402,13 @@ class Picture:
             "marker": {
                 "color": css,
                 "line": {"width": 0},
-                "pattern": {"shape": patterns[slot % len(patterns)], "solidity": 0.2},
+                "pattern": {
+                    "shape": PATTERNS[slot % len(PATTERNS)],
+                    "fillmode": "overlay",
+                    "fgcolor": "white",
+                    "fgopacity": 0.7,
+                    "solidity": 0.25,
+                },
             },
         }
         if width is not None:
@@ -509,9 +540,8 @@ class Picture:
     ):  # fmt: skip
         """Markers in space, all (n,); see :meth:`points`."""
         x, y, z = self._triple(panel, name, x, y, z, gaps)
-        in_space = ("circle", "diamond", "square", "x", "cross", "circle-open")
         if symbol is None:
-            symbol = in_space[self._stage.color(name, color)[1] % len(in_space)]
+            symbol = SYMBOLS_3D[self._stage.color(name, color)[1] % len(SYMBOLS_3D)]
         marker = self._marker(
             panel, name, len(x), color, symbol, size, values, range, colors, label
         )

@@ -16,8 +16,9 @@ export function show({ model, el, Plotly }) {
   const { message, buffers } = model.get("_snapshot");
   const about = model.get("_static");
   root.dataset.name = about.name ?? "";
+  root.dataset.lmSuppressShortcuts = "true"; // arrow keys move our sliders, not the notebook's cells
   const view = Math.random().toString(36).slice(2);
-  const picture = pictureView(Plotly, about);
+  const picture = pictureView(Plotly, about, (frame) => (root.dataset.frame = frame));
   const talk = conversation(model, view, root);
   const around = about.controls ? surroundings(root, about, picture.el, talk) : null;
   if (!around) root.append(picture.el);
@@ -28,13 +29,9 @@ export function show({ model, el, Plotly }) {
       model.send({ kind: "hello", frame: -1, again: true });
       return;
     }
-    const mine = message.reply?.view === view ? message.reply.turn : null;
-    if (mine !== null) talk.answered(mine);
+    if (message.reply?.view === view) talk.answered(message.reply.turn);
     around?.show(message.dynamic, talk.waiting());
-    picture.draw().then(() => {
-      root.dataset.frame = picture.frame();
-      if (mine !== null) talk.finished(mine);
-    });
+    picture.draw();
   };
   const listen = (message, buffers) => {
     if (message?.kind === "frame") take(message, buffers);
@@ -51,8 +48,9 @@ export function show({ model, el, Plotly }) {
 
 // --- talking with Python ---------------------------------------------------------------------
 
-// One question at a time: while an answer is awaited (and drawn), newer values only replace each
-// other, so a drag never leaves a queue and the last value always wins.
+// One question at a time: while an answer is awaited, newer values only replace each other, so a
+// drag never leaves a queue and the last value always wins. The next question goes out while the
+// answer is being drawn: Python and the browser work side by side.
 function conversation(model, view, root) {
   let turn = 0;
   let open = null; // the turn whose answer is awaited
@@ -72,14 +70,11 @@ function conversation(model, view, root) {
       if (next?.kind === "scene" && message.kind === "set") next = { ...next, then: message };
       else next = both ? { ...message, values: { ...next.values, ...message.values } } : message;
     },
-    waiting: () => next !== null,
+    waiting: () => open !== null,
     answered(which) {
       if (which !== open) return;
       clearTimeout(timer);
       root.classList.remove("kl-is-busy");
-    },
-    finished(which) {
-      if (which !== open) return;
       open = null;
       if (next === null) return;
       const { then, ...message } = next;
@@ -91,7 +86,7 @@ function conversation(model, view, root) {
 
 // --- the picture -----------------------------------------------------------------------------
 
-function pictureView(Plotly, about) {
+function pictureView(Plotly, about, painted) {
   const el = make("div", "kl-picture");
   const plot = make("div", "kl-plot");
   el.append(plot);
@@ -109,11 +104,13 @@ function pictureView(Plotly, about) {
   let wanted = false;
 
   const size = () => el.clientWidth;
-  const paint = () => {
+  const paint = async () => {
     wanted = false;
-    if (!size()) return Promise.resolve(); // hidden; the observer paints once there is room
+    if (!size()) return; // hidden; the observer paints once there is room
+    const shown = frame;
     drawn = size();
-    return Plotly.react(plot, data, { ...layout, width: drawn }, config);
+    await Plotly.react(plot, data, { ...layout, width: drawn }, config);
+    painted(shown);
   };
   const observer = new ResizeObserver(() => {
     if (size() && size() !== drawn) draw();
@@ -122,11 +119,9 @@ function pictureView(Plotly, about) {
 
   // At most one drawing waits behind the running one; it shows the newest state.
   function draw() {
-    if (!wanted) {
-      wanted = true;
-      drawing = drawing.then(nextFrame).then(paint).catch((error) => console.error(error));
-    }
-    return drawing;
+    if (wanted) return;
+    wanted = true;
+    drawing = drawing.then(paint).catch((error) => console.error(error));
   }
 
   return {
@@ -197,16 +192,6 @@ function readyTrace(trace) {
   const { z, ...rest } = trace;
   return { ...rest, source: canvas.toDataURL("image/png"), hoverinfo: "skip" };
 }
-
-// A hidden page gets no animation frames; the timer keeps it from waiting for ever.
-const nextFrame = () =>
-  new Promise((resolve) => {
-    const timer = setTimeout(resolve, 100);
-    requestAnimationFrame(() => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 
 // --- what stands around the picture ----------------------------------------------------------
 
