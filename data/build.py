@@ -35,6 +35,17 @@ def digits() -> bytes:
     )
 
 
+def breast_cancer() -> bytes:
+    """The 569 tumours of scikit-learn's breast cancer set; 1 stands for malignant."""
+    from sklearn.datasets import load_breast_cancer
+
+    original = load_breast_cancer()
+    return _npz(
+        measurements=original.data.astype(np.float64),
+        malignant=(original.target == 0).astype(np.uint8),
+    )
+
+
 def _npz(**arrays: np.ndarray) -> bytes:
     """An .npz file whose bytes depend on the arrays alone: no times, no compressor's version."""
     content = io.BytesIO()
@@ -48,7 +59,11 @@ def _npz(**arrays: np.ndarray) -> bytes:
     return content.getvalue()
 
 
-BUILDERS = {"mauna_loa_co2.csv": mauna_loa_co2, "digits.npz": digits}
+BUILDERS = {
+    "mauna_loa_co2.csv": mauna_loa_co2,
+    "digits.npz": digits,
+    "breast_cancer.npz": breast_cancer,
+}
 
 
 def with_checksum(readme: str, file: str, checksum: str) -> str:

@@ -6,9 +6,9 @@ Loaders are imported when first used (PEP 562).
 import importlib
 
 # Modules are not named like the loaders, or importing one would hide its loader.
-_HOME = {"digits": "handwriting", "mauna_loa_co2": "atmosphere"}
+_HOME = {"breast_cancer": "tumours", "digits": "handwriting", "mauna_loa_co2": "atmosphere"}
 
-__all__ = ["digits", "mauna_loa_co2"]
+__all__ = ["breast_cancer", "digits", "mauna_loa_co2"]
 
 
 def __getattr__(name: str):

@@ -9,7 +9,11 @@ import pytest
 from kernellab import datasets, paths
 from kernellab.datasets import _files
 
-LOADERS = {"mauna_loa_co2.csv": "mauna_loa_co2", "digits.npz": "digits"}
+LOADERS = {
+    "mauna_loa_co2.csv": "mauna_loa_co2",
+    "digits.npz": "digits",
+    "breast_cancer.npz": "breast_cancer",
+}
 
 
 @pytest.fixture
@@ -71,7 +75,12 @@ def test_a_file_without_its_row_is_refused(copied):
 
 
 @pytest.mark.parametrize(
-    ("file", "package"), [("mauna_loa_co2.csv", "statsmodels"), ("digits.npz", "sklearn")]
+    ("file", "package"),
+    [
+        ("mauna_loa_co2.csv", "statsmodels"),
+        ("digits.npz", "sklearn"),
+        ("breast_cancer.npz", "sklearn"),
+    ],
 )
 def test_build_makes_the_same_bytes(build, file, package):
     pytest.importorskip(package)
