@@ -16,7 +16,6 @@ export function show({ model, el, Plotly }) {
   const { message, buffers } = model.get("_snapshot");
   const about = model.get("_static");
   root.dataset.name = about.name ?? "";
-  root.dataset.lmSuppressShortcuts = "true"; // arrow keys move our sliders, not the notebook's cells
   const view = Math.random().toString(36).slice(2);
   const picture = pictureView(Plotly, about, (frame) => (root.dataset.frame = frame));
   const talk = conversation(model, view, root);
@@ -495,6 +494,8 @@ function make(tag, name, text) {
   const el = document.createElement(tag);
   if (name) el.className = name;
   if (text !== undefined) el.textContent = text;
+  // JupyterLab would take arrow keys and Enter for itself; the element in focus must forbid it.
+  if (["input", "select", "button"].includes(tag)) el.dataset.lmSuppressShortcuts = "true";
   return el;
 }
 
