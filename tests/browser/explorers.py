@@ -1,0 +1,164 @@
+"""An explorer in a page, moved as a reader moves it: mouse, keyboard, buttons."""
+
+import math
+import statistics
+import time
+from dataclasses import dataclass
+
+from . import jupyter
+
+MOVES = 25  # mouse movements of a drag
+BETWEEN_MOVES = 0.016  # s; a mouse reports about sixty times a second
+SETTLE = 0.5  # s after the last movement, in which the last value must be on screen
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The control behind a slider, its values at both ends, and whether it is logarithmic."""
+
+    control: str
+    low: float
+    high: float
+    log: bool
+
+    def as_dict(self) -> dict:
+        return vars(self)
+
+
+class OnPage:
+    """One explorer of an open lab."""
+
+    def __init__(self, lab: jupyter.Lab, name: str):
+        self.lab = lab
+        self.page = lab.page
+        self.name = name
+        self.root = lab.page.locator(f'.kl-explorer[data-name="{name}"]')
+        self.root.scroll_into_view_if_needed()
+        self.wait(lambda state: state["picture"], 10)
+
+    def state(self) -> dict:
+        """What is shown: picture (a digest), controls, readouts, error, busy, slider positions."""
+        return self.page.evaluate("name => kernellabPage.state(name)", self.name)
+
+    def wait(self, condition, seconds: float = 5.0) -> dict:
+        """The first state that fulfils the condition, or the last one seen."""
+        deadline = time.monotonic() + seconds
+        while not condition(state := self.state()) and time.monotonic() < deadline:
+            self.page.wait_for_timeout(20)
+        return state
+
+    @property
+    def live(self) -> bool:
+        """Whether it answers every movement (another one runs on a button)."""
+        return self.root.locator(".kl-run").count() == 0
+
+    def sliders(self) -> list[str]:
+        """The controls that are sliders, from top to bottom."""
+        return self.page.evaluate("name => kernellabPage.sliderNames(name)", self.name)
+
+    def slider(self, control: str):
+        return self.root.locator(f'.kl-control[data-name="{control}"] input[type=range]')
+
+    def press(self, control: str, key: str) -> None:
+        """Press a key on a slider."""
+        self.slider(control).focus()
+        self.page.keyboard.press(key)
+
+    def ends(self, control: str, seconds: float = 5.0) -> tuple[Scale | None, list[str]]:
+        """Go to both ends by keyboard: the slider's scale, and what was wrong on the way."""
+        values, wrong = [], []
+        for key, at in (("Home", 0.0), ("End", 1.0)):
+            index = self.sliders().index(control)
+            frame = self.state()["frame"]
+            self.press(control, key)
+            self.page.wait_for_timeout(60)
+            state = self.wait(
+                lambda state: (
+                    not state["busy"] and (state["error"] or state["frame"] != frame)
+                    if self.live
+                    else True
+                ),
+                seconds if self.live else 0.3,
+            )
+            if abs(state["sliders"][index] - at) > 1e-6:
+                wrong.append(f"{control}: {key} does not reach the end")
+            values.append(state["controls"].get(control))
+        if not self.live or any(value is None for value in values) or values[0] == values[1]:
+            return None, wrong
+        low, high = values
+        return Scale(control, low, high, False), wrong
+
+    def drag(self, scale: Scale) -> tuple[dict, list[str]]:
+        """Drag a slider to its left end and back to two thirds: times, and what was wrong."""
+        control, index = scale.control, self.sliders().index(scale.control)
+        self.page.evaluate(
+            "([name, index]) => kernellabPage.record(name, index)", [self.name, index]
+        )
+        before = self.state()
+        box = self.slider(control).bounding_box()
+        thumb = 18.0
+        inside = box["width"] - thumb
+
+        def x(at: float) -> float:
+            return box["x"] + thumb / 2 + at * inside
+
+        y = box["y"] + box["height"] / 2
+        mouse, start = self.page.mouse, before["sliders"][index]
+        mouse.move(x(start), y)
+        mouse.down()
+        there = [start * (1 - k / 8) for k in range(1, 9)]
+        back = [0.66 * k / (MOVES - 8) for k in range(1, MOVES - 7)]
+        for at in (*there, *back):
+            mouse.move(x(at), y)
+            time.sleep(BETWEEN_MOVES)
+        mouse.up()
+        self.page.wait_for_timeout(1000 * SETTLE)
+        after = self.state()
+        wrong = []
+        scale = fitting(scale, after["sliders"][index], after["controls"][control])
+        settled = self.page.evaluate(
+            "([name, index, scale]) => kernellabPage.settled(name, index, scale)",
+            [self.name, index, scale.as_dict()],
+        )
+        if not settled and after["error"] is None:
+            wrong.append(
+                f"{control}: {SETTLE} s after a drag the picture belongs to "
+                f"{after['controls'][control]:g}, the slider stands at "
+                f"{after['sliders'][index]:.0%} of {scale.low:g} to {scale.high:g}"
+            )
+        if after["picture"] == before["picture"]:
+            wrong.append(f"{control}: the picture did not change with a drag")
+        times = self.page.evaluate(
+            "([name, scale]) => kernellabPage.latencies(name, scale)",
+            [self.name, scale.as_dict()],
+        )
+        times["changed_readouts"] = after["readouts"] != before["readouts"]
+        return times, wrong
+
+    def scenes(self):
+        """The buttons of the scenes."""
+        return self.root.locator(".kl-scene")
+
+
+def fitting(scale: Scale, position: float, value: float) -> Scale:
+    """The scale, linear or logarithmic, on which the value comes closest to the slider."""
+    if not 0 < scale.low < scale.high or value <= 0:
+        return scale
+    linear = (value - scale.low) / (scale.high - scale.low)
+    log = math.log(value / scale.low) / math.log(scale.high / scale.low)
+    closer = abs(log - position) < abs(linear - position)
+    return Scale(scale.control, scale.low, scale.high, closer)
+
+
+def summary(control: str, times: dict) -> dict:
+    """One row of the report: how long the hand waited for the pixel, in milliseconds."""
+    waits = times["waits"] or [math.nan]
+    return {
+        "control": control,
+        "median": statistics.median(waits),
+        "p90": sorted(waits)[math.ceil(0.9 * len(waits)) - 1],
+        "settled": times["settled"] if times["settled"] is not None else math.nan,
+        "inputs": times["inputs"],
+        "frames": times["frames"],
+        "busy": times["busy"],
+    }

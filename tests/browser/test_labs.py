@@ -1,0 +1,103 @@
+"""Every lab with explorers, opened, run and moved by hand in a real browser."""
+
+import pytest
+
+from . import explorers, jupyter, notebooks
+
+pytestmark = pytest.mark.browser
+
+LIMIT = 250  # ms, median from hand to pixel; generous, for a busy machine. The goal is 100 ms.
+
+
+@pytest.fixture(scope="module", params=notebooks.labs())
+def lab(request, server, context, report):
+    """A lab, open and run; its times and a picture of its first screen go into the report."""
+    lab = jupyter.Lab(context, server, f"notebooks/{request.param}")
+    lab.open()
+    picture = report["folder"] / (request.param.removesuffix(".ipynb").replace("/", "-") + ".png")
+    lab.run_all()
+    lab.page.wait_for_timeout(300)
+    lab.page.screenshot(path=picture)
+    report["labs"][request.param] = lab.report = {
+        "open": lab.seconds_to_open,
+        "run": lab.seconds_to_run,
+        "last_explorer": lab.seconds_to_last_explorer,
+        "megabytes": lab.received_bytes / 1e6,
+        "explorers": {},
+    }
+    yield lab
+    lab.close()
+
+
+def test_it_runs_without_errors(lab):
+    names = lab.page.evaluate("kernellabPage.names()")
+    assert names, "the notebook has explorers, but none is on the page"
+    assert lab.errors() == []
+    assert lab.page_errors == []
+    assert lab.outside_requests == [], "a lab must fetch nothing from the network"
+
+
+def test_explorers_follow_the_hand(lab):
+    wrong = []
+    for name in lab.page.evaluate("kernellabPage.names()"):
+        explorer = explorers.OnPage(lab, name)
+        wrong += [f"{name}: {sentence}" for sentence in _follow(lab, explorer)]
+    assert lab.page_errors == []
+    assert wrong == []
+
+
+def _follow(lab, explorer) -> list[str]:
+    """Every slider to both ends, the first one dragged: what was wrong."""
+    wrong = []
+    dragged = False
+    for control in explorer.sliders():
+        scale, found = explorer.ends(control)
+        wrong += found
+        if scale is None or dragged:
+            continue
+        # Both ends may be settings that the explorer refuses; start from a scene again.
+        explorer.scenes().first.click()
+        explorer.wait(lambda state: state["error"] is None and not state["busy"])
+        times, found = explorer.drag(scale)
+        dragged = True
+        wrong += found
+        row = explorers.summary(control, times)
+        lab.report["explorers"][explorer.name] = row
+        if row["median"] > LIMIT:
+            wrong.append(f"{control}: median from hand to pixel {row['median']:.0f} ms")
+        if explorer.state()["readouts"] and not times["changed_readouts"]:
+            wrong.append(f"{control}: no readout changed with a drag")
+    return wrong
+
+
+def test_scenes_step_and_change_the_picture(lab):
+    wrong = []
+    for name in lab.page.evaluate("kernellabPage.names()"):
+        explorer = explorers.OnPage(lab, name)
+        pictures = []
+        for k in range(explorer.scenes().count()):
+            button = explorer.scenes().nth(k)
+            button.click()
+            state = explorer.wait(
+                lambda state, button=button: (
+                    not state["busy"] and button.get_attribute("aria-pressed") == "true"
+                )
+            )
+            title = button.inner_text()
+            explorer.page.wait_for_timeout(100)
+            state = explorer.state()
+            if state["error"]:
+                wrong.append(f"{name}: scene {title}: {state['error']}")
+            pictures.append((state["picture"], str(state["controls"])))
+        if explorer.live and len(set(pictures)) < len(pictures):
+            wrong.append(f"{name}: {len(pictures)} scenes, {len(set(pictures))} pictures")
+    assert wrong == []
+
+
+def test_nothing_is_cut_off_or_covered(lab):
+    wrong = []
+    for name in lab.page.evaluate("kernellabPage.names()"):
+        explorers.OnPage(lab, name)
+        found = lab.page.evaluate("name => kernellabPage.blemishes(name)", name)
+        wrong += [f"{name}: {sentence}" for sentence in found]
+    assert wrong == []
