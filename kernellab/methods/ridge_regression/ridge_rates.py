@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_solve, cholesky
 from scipy.optimize import minimize_scalar
 from scipy.sparse.linalg import LinearOperator, eigsh
 
@@ -391,7 +391,8 @@ def regression_curve(
     Parameters
     ----------
     sizes : numbers of points, each at least 2
-    smoothness : s > 0 of the target
+    smoothness : s > 0 of the target; above 3/2 its slope at the ends of [0, 1], which functions
+        of the smoother spaces must not have, keeps the rate at that of s = 3/2
     noise : standard deviation of the noise, >= 0
     penalty : "theory": ``theory_ridge``; "tuned": the best of 17 multiples 10^-2 .. 10^2 of it,
         judged by the true error (an oracle); "fixed": the theory's value for the smallest size,
@@ -556,28 +557,6 @@ def _target_maximum(smoothness: float, terms: int) -> float:
     return float(np.abs(fourier_target(_GRID, smoothness, terms)).max())
 
 
-def leading_eigenpairs(gram, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the largest eigenvalues of K/n, descending, and their unit eigenvectors as columns.
-
-    Paper: the-optimality-of-kernel-classifiers (Lai et al. 2024, arXiv:2402.01148)
-
-    Parameters
-    ----------
-    gram : shape (n, n), symmetric
-    count : how many, 1 .. n - 1
-
-    Returns
-    -------
-    eigenvalues (count,), eigenvectors (n, count)
-
-    Cost: O(n^2 count), by Lanczos iteration.
-    """
-    gram = symmetric("gram", gram)
-    n = gram.shape[0]
-    count = integer("count", count, low=1, high=n - 1)
-    return _lanczos(gram / n, n, count)
-
-
 def sobolev_eigenpairs(x, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the leading eigenpairs of the H^1[0, 1] Gram matrix over n without forming it.
 
@@ -663,7 +642,7 @@ class SmoothnessEstimate:
 
 
 def estimate_smoothness(
-    eigenvalues, vectors, y, first: int = 1, last: int = 20, beta: float | None = None
+    eigenvalues, vectors, y, first: int = 2, last: int = 15, beta: float | None = None
 ) -> SmoothnessEstimate:
     """Estimate the smoothness s of what the labels follow, from the kernel's leading eigenvectors.
 
@@ -678,7 +657,8 @@ def estimate_smoothness(
     vectors : shape (n, m), their unit eigenvectors
     y : shape (n,), labels or observations
     first, last : window of indices, counted from 1 and included; too long a window runs into the
-        noise floor and underestimates s
+        noise floor and underestimates s. Index 1 is left out by default: the first eigenfunction is
+        nearly constant and only sees the mean of y
     beta : decay of the eigenvalues when it is known; None: estimated in the same window
 
     Returns
@@ -966,7 +946,7 @@ def cost_of_overfitting(
             "power and noise_variance must not all be zero where eigenvalues are positive: "
             "the best risk is 0, got no error to compare with"
         )
-    return ridgeless / best
+    return max(ridgeless / best, 1.0)  # rounding aside, the best is never the larger one
 
 
 def effective_ranks(eigenvalues, k: int, tail: float = 0.0) -> tuple[float, float]:
@@ -1076,17 +1056,27 @@ def gaussian_ridge_risks(
     y = z[:largest] @ truth + math.sqrt(noise_variance) * draw[:largest]
     risks = np.empty(len(sizes))
     for j, (n, delta) in enumerate(zip(sizes, deltas, strict=True)):
-        ridged = gram[:n, :n] + delta * np.eye(n)
-        try:
-            weights = cho_solve(cho_factor(ridged, lower=True, overwrite_a=True), y[:n])
-        except LinAlgError:
-            raise ValueError(
-                f"deltas must make K + delta I positive definite in double precision, "
-                f"got {delta} for n = {n}"
-            ) from None
+        factor = _positive_factor(gram[:n, :n] + delta * np.eye(n), n, delta)
+        weights = cho_solve((factor, True), y[:n])
         coefficients = values * (z[:n].T @ weights)
         risks[j] = np.sum((coefficients - truth) ** 2) + noise_variance
     return risks
+
+
+def _positive_factor(matrix, n: int, delta: float) -> np.ndarray:
+    """Return the Cholesky factor; refuse a matrix whose smallest pivot is only rounding."""
+    scale = n * np.finfo(float).eps * matrix.diagonal().max()
+    try:
+        factor = cholesky(matrix, lower=True)
+        smallest = factor.diagonal().min() ** 2
+    except LinAlgError:
+        smallest = 0.0
+    if smallest <= scale:
+        raise ValueError(
+            "deltas must make K + delta I positive definite in double precision, "
+            f"got {delta} for n = {n}"
+        )
+    return factor
 
 
 # 4. Generalisation bounds from pairs of points
@@ -1362,7 +1352,7 @@ class PairReport:
     """Errors of a learner and what its losses on pairs say about them (information in nats).
 
     ``train`` and ``test`` are mean losses and ``gap`` their difference; ``ld`` = I(D; U) for the
-    difference D of a pair's losses, ``e`` = I(both losses; U), ``single`` = I(first loss; U);
+    difference D of a pair's losses, ``e`` = I(both losses; U), ``single`` = I(one loss; U);
     ``ld_bound``, ``e_bound``, ``single_bound`` bound the gap, ``fast_bound`` the test error.
     """
 
@@ -1408,7 +1398,11 @@ def pair_report(losses, coins, pooled: bool = True) -> PairReport:
     first, second = losses[:, :, 0], losses[:, :, 1]
     ld = _informations(second - first + 1, coins, 3, groups)
     e = _informations(2 * first + second, coins, 4, groups)
-    single = _informations(first, coins, 2, groups)
+    if pooled:  # the columns are exchangeable: count the second loss with the coin turned round
+        every, turned = np.concatenate([first, second]), np.concatenate([coins, 1 - coins])
+        single = _informations(every, turned, 2, groups)
+    else:
+        single = _informations(first, coins, 2, groups)
     trained = np.where(coins == 0, first, second)
     tested = np.where(coins == 0, second, first)
     train, test = float(trained.mean()), float(tested.mean())
