@@ -68,14 +68,16 @@ class Spectrum:
     def dual(self, h) -> np.ndarray:
         """Return weights a, (n,), such that k(x)^T a predicts at x and K a is the fit.
 
-        a = U (h(l) / (n l)) U^T y. Directions without energy (l = 0) are functions that vanish
-        everywhere, so that their weight is left at 0.
+        a = U (h(l) / (n l)) U^T y. Where rounding hides an eigenvalue (l = 0), h / l is continued
+        from the weakest one left (for ridge regression that slope is 1 / ridge).
         """
-        n = self.eigenvalues.size
-        seen = self.eigenvalues > 0
-        scale = np.zeros(n)
-        scale[seen] = _profile_values(h, self.eigenvalues)[seen] / (n * self.eigenvalues[seen])
-        return self.eigenvectors @ (scale * self.coefficients)
+        h = _profile_values(h, self.eigenvalues)
+        seen = int(np.count_nonzero(self.eigenvalues))  # the largest come first
+        if seen == 0:
+            return np.zeros(h.size)
+        slope = np.full(h.size, h[seen - 1] / self.eigenvalues[seen - 1])
+        slope[:seen] = h[:seen] / self.eigenvalues[:seen]
+        return self.eigenvectors @ (slope * self.coefficients) / h.size
 
     def predict(self, cross_gram, h) -> np.ndarray:
         """Return the (m,) predictions at m new points with cross_gram[i, j] = k(new_i, x_j)."""
@@ -946,6 +948,8 @@ def inverse_laplacian_solve(average_gram, block, eta: float, tolerance: float = 
     average_gram = symmetric("average_gram", average_gram)
     eta, tolerance = nonnegative("eta", eta), positive("tolerance", tolerance)
     _check_below(eta, largest_eigenvalue(average_gram))
+    if np.shape(block)[:1] != (len(average_gram),):
+        raise ValueError(f"block must have {len(average_gram)} rows, got shape {np.shape(block)}")
     solution = richardson(
         lambda v: v - eta * (average_gram @ v), block, tolerance=tolerance, max_iterations=200_000
     )
@@ -1516,6 +1520,8 @@ def beamforming_risk(beamformer, covariances: Covariances, loading: float = 0.0)
     Paper: distributionally-robust-receive-beamforming (Wang et al.)
     """
     w = _as_complex_matrix("beamformer", beamformer)
+    if w.shape != covariances.cross.shape:
+        raise ValueError(f"beamformer must have shape {covariances.cross.shape}, got {w.shape}")
     loading = nonnegative("loading", loading)
     quadratic = np.sum((w @ covariances.received) * w.conj()).real
     cross = np.sum(w * covariances.cross.conj()).real
