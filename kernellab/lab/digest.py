@@ -121,13 +121,17 @@ def summary(values, *, log: bool = False, strict: bool = False, mean: bool = Fal
         shown = shown.lstrip("-") if float(shown) == 0 else shown
         return f"10^{shown}" if log else shown
 
-    shown = text(low) if text(low) == text(high) else f"{text(low)} to {text(high)}"
-    return f"{shown}, mean {text(float(values.mean()))}" if mean and low < high else shown
+    if text(low) == text(high):
+        return text(low)
+    return f"{text(low)} to {text(high)}" + (f", mean {text(float(values.mean()))}" if mean else "")
 
 
 def _unit(spread: float, scale: float, strict: bool) -> tuple[float, int]:
-    """A power of ten, two digits below the spread (three below the scale if all are equal)."""
-    spread = spread if spread > 1e-3 * scale else scale * 0.01
+    """A power of ten, two digits of the spread; of the scale, three, if values hardly differ."""
+    least = 1e-3 * scale
+    if strict and (abs(spread - least) < _RELATIVE * scale or abs(scale / _NOISE - 1) < _RELATIVE):
+        raise TooNear(f"its spread {spread!r} is too near a limit of the digest; show other limits")
+    spread = spread if spread > least else scale * 0.1
     exponent = math.log10(spread * 1.0037)  # the factor keeps spreads like 1 or 0.1 off the edge
     if strict and abs(exponent - round(exponent)) < _RELATIVE:
         raise TooNear(f"its spread {spread!r} is too near a power of ten; show other limits")

@@ -206,6 +206,7 @@ class Explorer:
         Every scene is drawn once, off stage; then the present picture returns.
         """
         if self._text is None:
+            self._run.stop()
             with self._lock, self.figure.off_stage():
                 kept = (self.values, self._drawn_values, self.result, self._last, self._scene)
                 problem = (self.error, self.traceback)
@@ -530,8 +531,9 @@ class _Run:
                     self._draw(step)
                     drawn_at = time.perf_counter()
             self.state = "finished" if ended else "stopped"
-            if step is not None:
-                self._draw(step)
+            if step is None:
+                raise ValueError("the computation ended without a single step")
+            self._draw(step)
             return
         self.state = "failed"
         explorer._present()

@@ -49,6 +49,7 @@ SCALES = {
 # Margins of the figure in pixels, and the room one panel leaves for the next one's axis.
 _TOP, _BOTTOM, _LEFT, _RIGHT, _LEGEND = 34, 58, 74, 14, 28
 _NOMINAL_WIDTH = 800
+_GRID_IN_SPACE = "#c9ced4"
 _GAP_X, _GAP_Y, _COLORBAR = 92, 96, 74
 
 
@@ -186,11 +187,11 @@ class Stage:
             "title": {"text": label, "side": "right", "font": {"size": TICKS}},
         }
 
-    def layout(self, titles: dict, limits: dict, rules: list, notes: list, legend: bool) -> dict:
+    def layout(self, titles: dict, limits: dict, rules: list, legend: bool) -> dict:
         """The layout entries of a frame."""
         domains = self.domains()
         layout: dict = {}
-        annotations = list(notes)
+        annotations = []
         for name, panel in self.panels.items():
             x_domain, y_domain = domains[name]
             suffix = "" if self._number[name] == 1 else str(self._number[name])
@@ -233,7 +234,7 @@ class Stage:
             "yref": "container",
             "yanchor": "bottom",
             "font": FONT | {"size": TICKS},
-            "itemsizing": "trace",
+            "itemsizing": "constant",
             "itemwidth": 40,
             "tracegroupgap": 0,
         }
@@ -278,7 +279,8 @@ class Stage:
             return {
                 "title": {"text": title, "font": FONT | {"size": TITLES - 2}},
                 "tickfont": FONT | {"size": TICKS - 3},
-                "gridcolor": GRID_IN_SPACE,
+                "gridcolor": _GRID_IN_SPACE,
+                "nticks": 5,
                 "backgroundcolor": "white",
                 "visible": panel.axes,
                 **({"range": [float(end) for end in pair]} if pair else {}),
@@ -290,10 +292,8 @@ class Stage:
             "yaxis": axis("y", panel.y),
             "zaxis": axis("z", panel.z),
             "aspectmode": "data" if panel.equal else "cube",
+            "camera": {"eye": {"x": 1.3, "y": -1.35, "z": 0.8}, "center": {"z": -0.12}},
         }
-
-
-GRID_IN_SPACE = "#c9ced4"
 
 
 class Picture:
@@ -312,8 +312,7 @@ class Picture:
         self._in_legend: set[str] = set()
         self._titles: dict[str, str] = {}
         self._limits: dict[tuple, tuple] = {}
-        self._rules: list[dict] = []
-        self._notes: list[dict] = []
+        self._rules: list[tuple] = []
         self._readouts: list[Readout] = []
 
     # --- lines, points, areas ----------------------------------------------------------------
@@ -487,7 +486,7 @@ class Picture:
         self._stage.needs_colorbar(panel)
         spec = self._grid(panel, name, z, range, colors, gaps)
         spec |= self._grid_axes(panel, name, spec["z"], x, y)
-        spec |= {"showscale": True, "colorbar": self._stage.colorbar(panel, label)}
+        spec |= {"showscale": True, "colorbar": label}
         self._add(panel, name, "heatmap", spec, coarse)
 
     def contour(
@@ -615,7 +614,7 @@ class Picture:
                 "yanchor": "top" if upright else "bottom",
                 "font": FONT | {"size": TICKS - 1, "color": css},
             }
-        self._rules.append(shape)
+        self._rules.append((panel, "x" if upright else "y", value, shape))
 
     def text(self, panel, name, x, y, text, *, color="black", size=TICKS, position="top center"):
         """Words at ``x`` and ``y``: one text, or a sequence as long as the coordinates."""
@@ -670,8 +669,44 @@ class Picture:
     def finish(self) -> Frame:
         """The frame that was drawn."""
         legend = any(spec.get("showlegend") for spec in self._traces.values())
-        layout = self._stage.layout(self._titles, self._limits, self._rules, self._notes, legend)
+        self._place_colorbars()
+        rules = [self._labelled_inside(*rule) for rule in self._rules]
+        layout = self._stage.layout(self._titles, self._limits, rules, legend)
         return Frame(self._traces, layout, self._readouts)
+
+    def _place_colorbars(self) -> None:
+        """Turn labels into colour bars, one a panel, now that every panel's room is known."""
+        served = set()
+        for spec in self._traces.values():
+            holder = spec if "colorbar" in spec else spec.get("marker", {})
+            if "colorbar" not in holder:
+                continue
+            panel = spec["meta"]["panel"]
+            holder["colorbar"] = self._stage.colorbar(panel, holder["colorbar"])
+            holder["showscale"] = panel not in served
+            served.add(panel)
+
+    def _labelled_inside(self, panel, letter, value, shape) -> dict:
+        """Turn a rule's label towards the middle of the panel, where there is room for it."""
+        described = self._stage.panels[panel]
+        log = described.x_log if letter == "x" else described.y_log
+        fixed = described.x_limits if letter == "x" else described.y_limits
+        ends = list(self._limits.get((panel, letter), fixed or ()))
+        if not ends:
+            drawn = [
+                spec[letter]
+                for spec in self._traces.values()
+                if spec["meta"]["panel"] == panel and isinstance(spec.get(letter), np.ndarray)
+            ]
+            ends = [value, *(end for values in drawn for end in _finite_ends(values))]
+        scale = math.log10 if log else float
+        middle = (scale(min(ends)) + scale(max(ends))) / 2
+        if "label" in shape and scale(value) > middle:
+            if letter == "x":
+                shape["label"] |= {"xanchor": "right"}
+            else:
+                shape["label"] |= {"yanchor": "top"}
+        return shape
 
     def _known(self, panel) -> Panel:
         if panel not in self._stage.panels:
@@ -761,7 +796,7 @@ class Picture:
             "cmax": high,
             "colorscale": SCALES.get(colors, colors),
             "showscale": True,
-            "colorbar": self._stage.colorbar(panel, label),
+            "colorbar": label,  # becomes a colour bar when all panels are known
         }
 
     def _grid(self, panel, name, z, range, colors, gaps):
@@ -812,6 +847,11 @@ def _range(values, range, colors) -> tuple[float, float]:
         high = max(abs(low), abs(high)) or 1.0
         return -high, high
     return (low, high) if low < high else (low - 0.5, high + 0.5)
+
+
+def _finite_ends(values: np.ndarray) -> list[float]:
+    finite = values[np.isfinite(values)]
+    return [float(finite.min()), float(finite.max())] if finite.size else []
 
 
 def _rgb(panel, name, z) -> np.ndarray:

@@ -1,8 +1,8 @@
 """A kernel's websocket without Nagle's algorithm, for ``kernellab lab``'s server.
 
-A kernel answers a slider with three small messages (busy, the answer, idle). With Nagle's algorithm,
-tornado's default, the answer waits until the browser has acknowledged "busy", which its operating
-system may put off for 40 ms: half of the time a hand sees pass between a move and its picture.
+A kernel answers a slider with three small messages (busy, the answer, idle). With Nagle's
+algorithm, tornado's default, the answer waits until the browser has acknowledged "busy", which its
+operating system may put off for 40 ms: half of what passes between a move and its picture.
 
 Used through ``ServerApp.kernel_websocket_connection_class``.
 """

@@ -225,9 +225,11 @@ function surroundings(root, about, picture, talk) {
   const readouts = make("div", "kl-readouts");
   readouts.setAttribute("aria-live", "off");
   const stage = make("div", "kl-stage");
-  stage.append(readouts, error, stale, picture);
+  stage.append(readouts, picture);
   const body = make("div", "kl-body");
   body.append(controls, stage);
+  // Errors take the place of the scene's sentence, so that the picture stays where it is.
+  scenes.el.append(error, stale);
   root.append(head, scenes.el, body);
 
   return {
@@ -240,7 +242,8 @@ function surroundings(root, about, picture, talk) {
       showReadouts(readouts, dynamic.readouts);
       error.hidden = !dynamic.error;
       error.textContent = dynamic.error ?? "";
-      stale.hidden = !dynamic.stale || dynamic.run?.state === "running";
+      stale.hidden = !dynamic.stale || Boolean(dynamic.error) || dynamic.run?.state === "running";
+      scenes.look.hidden = !error.hidden || !stale.hidden;
       root.classList.toggle("kl-is-stale", dynamic.stale || Boolean(dynamic.error));
       run?.show(dynamic.run);
     },
@@ -305,6 +308,7 @@ function sceneRow(scenes, talk) {
   if (scenes.length < 2) row.hidden = true;
   return {
     el,
+    look,
     remove: stop,
     show(scene, touched) {
       current = scene;
