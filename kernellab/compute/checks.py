@@ -276,7 +276,8 @@ def _real(name: str, value, allowed: str) -> float:
     try:
         number = float(value)
     except OverflowError:
-        number = math.inf
+        size = f"about 10^{round(math.log10(abs(value)))}"
+        raise ValueError(f"{name} must be {allowed}, got {size}") from None
     if not math.isfinite(number):
         raise ValueError(f"{name} must be {allowed}, got {value}")
     return number

@@ -99,14 +99,12 @@ class Compiled:
         import numba
         from numba.core.compiler_lock import global_compiler_lock
         from numba.core.registry import cpu_target
-        from numba.core.sigutils import normalize_signature
 
         if numba.config.DISABLE_JIT:
             return True
-        arguments, _ = normalize_signature(self.signature)
         with global_compiler_lock:
             cache = self._declare()._cache
-            return cache.holds(arguments, cpu_target.target_context)
+            return cache.holds(self.signature, cpu_target.target_context)
 
     def callees(self) -> list["Compiled"]:
         """Return the compiled functions that this one calls, directly or not."""
