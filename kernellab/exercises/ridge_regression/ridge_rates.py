@@ -192,7 +192,7 @@ def _check_estimate_s(candidate):
         raise Refused(f"For labels of exact smoothness s = {s} you return {found:.3g}.")
     found = []
     for _ in range(8):
-        K, y = _planted(0.8, 2.0, 0.003, rng)
+        K, y = _planted(0.8, 2.0, 0.012, rng)
         found.append(_number(candidate(K, y, 2.0)))
     if abs(np.mean(found) - 0.8) > 0.25:
         raise Refused(
