@@ -1,7 +1,8 @@
 """Make the data files again, byte for byte, from the packages that ship the originals.
 
 Run ``python data/build.py`` for all of them, or name some: ``python data/build.py digits.npz``.
-Needs statsmodels and scikit-learn, which kernellab itself does not. Checksums go to README.md.
+Needs statsmodels, scikit-learn and scikit-image, which kernellab itself does not. Checksums go to
+README.md.
 """
 
 import argparse
@@ -46,6 +47,23 @@ def breast_cancer() -> bytes:
     )
 
 
+def photographs() -> bytes:
+    """Squares of scikit-image's camera and coffee, averaged over blocks to 128 pixels a side."""
+    from skimage import data
+
+    return _npz(
+        camera=_block_means(data.camera(), 4),
+        coffee=_block_means(data.coffee()[8:392, 108:492], 3),
+    )
+
+
+def _block_means(image: np.ndarray, block: int) -> np.ndarray:
+    """Means over block x block pixels, as bytes; halves are rounded to even numbers."""
+    rows, columns = image.shape[0] // block, image.shape[1] // block
+    blocks = image.reshape(rows, block, columns, block, *image.shape[2:]).astype(np.int64)
+    return np.rint(blocks.sum(axis=(1, 3)) / block**2).astype(np.uint8)
+
+
 def _npz(**arrays: np.ndarray) -> bytes:
     """An .npz file whose bytes depend on the arrays alone: no times, no compressor's version."""
     content = io.BytesIO()
@@ -63,6 +81,7 @@ BUILDERS = {
     "mauna_loa_co2.csv": mauna_loa_co2,
     "digits.npz": digits,
     "breast_cancer.npz": breast_cancer,
+    "photographs.npz": photographs,
 }
 
 

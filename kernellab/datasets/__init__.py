@@ -6,9 +6,14 @@ Loaders are imported when first used (PEP 562).
 import importlib
 
 # Modules are not named like the loaders, or importing one would hide its loader.
-_HOME = {"breast_cancer": "tumours", "digits": "handwriting", "mauna_loa_co2": "atmosphere"}
+_HOME = {
+    "breast_cancer": "tumours",
+    "digits": "handwriting",
+    "mauna_loa_co2": "atmosphere",
+    "photograph": "photographs",
+}
 
-__all__ = ["breast_cancer", "digits", "mauna_loa_co2"]
+__all__ = ["breast_cancer", "digits", "mauna_loa_co2", "photograph"]
 
 
 def __getattr__(name: str):

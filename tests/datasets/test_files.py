@@ -13,6 +13,7 @@ LOADERS = {
     "mauna_loa_co2.csv": "mauna_loa_co2",
     "digits.npz": "digits",
     "breast_cancer.npz": "breast_cancer",
+    "photographs.npz": "photograph",
 }
 
 
@@ -80,6 +81,7 @@ def test_a_file_without_its_row_is_refused(copied):
         ("mauna_loa_co2.csv", "statsmodels"),
         ("digits.npz", "sklearn"),
         ("breast_cancer.npz", "sklearn"),
+        ("photographs.npz", "skimage"),
     ],
 )
 def test_build_makes_the_same_bytes(build, file, package):
