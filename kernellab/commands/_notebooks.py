@@ -26,6 +26,8 @@ NOTEBOOK_METADATA = {
 CELL_METADATA = ("jupyter", "slideshow", "tags")
 
 VALID_ID = re.compile(r"^[a-zA-Z0-9_-]{1,64}$")
+# What editors give a new cell; it says nothing, and some tools draw a new one at every conversion.
+MACHINE_ID = re.compile(r"^([0-9a-f]{8}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$")
 MACHINE_PATH = re.compile(
     r"(?<![\w.~/-])(?:/home/|/Users/|/root/|/tmp/|/var/folders/|/usr/local/lib/|[A-Za-z]:\\)[^\s'\"]*"
 )
@@ -118,18 +120,25 @@ def slug(source: str, fallback: str) -> str:
 
 
 def give_ids(cells: list[dict]) -> None:
-    """Keep every usable cell id; name the cells that have none after what they say."""
+    """Keep every id that a person could have given; name the other cells after what they say."""
     taken = set()
+    unnamed = []
+    for cell in cells:
+        chosen = cell.get("id", "")
+        if VALID_ID.match(chosen) and not MACHINE_ID.match(chosen) and chosen not in taken:
+            taken.add(chosen)
+        else:
+            unnamed.append(cell)
     for index, cell in enumerate(cells, start=1):
-        wanted = cell.get("id", "")
-        if not VALID_ID.match(wanted) or wanted in taken:
-            stem = slug(cell["source"], f"cell-{index}")
-            wanted, number = stem, 1
-            while wanted in taken or any(other.get("id") == wanted for other in cells):
-                number += 1
-                wanted = f"{stem}-{number}"
-        cell["id"] = wanted
-        taken.add(wanted)
+        if not any(cell is other for other in unnamed):
+            continue
+        stem = chosen = slug(cell["source"], f"cell-{index}")
+        number = 1
+        while chosen in taken:
+            number += 1
+            chosen = f"{stem}-{number}"
+        cell["id"] = chosen
+        taken.add(chosen)
 
 
 def _normal_outputs(outputs: list[dict]) -> list[dict]:

@@ -80,6 +80,10 @@ def run(args) -> int:
         rows.append(
             [paper.slug, paper.title, paper.part, paper.lab, functions, shown, paper.status]
         )
-    print_table(["slug", "title", "part", "lab", "functions", "claim", "status"], rows, flexible=[1, 2, 3, 4, 5])
+    print_table(
+        ["slug", "title", "part", "lab", "functions", "claim", "status"],
+        rows,
+        flexible=[1, 2, 3, 4, 5],
+    )
     print(f"\n{len(found)} papers")
     return 0
