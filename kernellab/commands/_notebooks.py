@@ -54,13 +54,6 @@ def shown(path: Path) -> str:
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
 
 
-def lab_names(path: Path) -> tuple[str, str] | None:
-    """``(part, lab)`` of a notebook such as 01_ridge_regression/02_ridge_rates.ipynb, else None."""
-    part = re.fullmatch(r"\d\d_(\w+)", path.parent.name)
-    lab = re.fullmatch(r"\d\d_(\w+)", path.stem)
-    return (part[1], lab[1]) if part and lab else None
-
-
 def text_of(value: str | list[str]) -> str:
     """A notebook file stores long strings as one string or as a list of lines."""
     return value if isinstance(value, str) else "".join(value)

@@ -5,6 +5,8 @@ import io
 import json
 from pathlib import Path
 
+from kernellab.cli import CommandError
+
 WIDTH, DEFAULT_HEIGHT = 900, 450
 MAX_POSTER_BYTES = 60_000
 
@@ -20,7 +22,7 @@ _DRAW = """async (figure) => {
 }"""
 
 
-class PosterError(RuntimeError):
+class PosterError(CommandError):
     """The browser could not draw the figure."""
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kernellab.paths import TESTS
+from kernellab import paths
 
 _MODULE = '''"""FILL IN: one sentence on what the methods of this lab share, and how.
 
@@ -153,7 +153,9 @@ def files(lab, part) -> dict[Path, str]:
         lab.module: _MODULE.format(sections=sections),
         lab.exercises: _EXERCISES.format(**names),
         lab.tests: _METHOD_TESTS.format(**names),
-        TESTS / "exercises" / lab.part / f"test_{lab.name}.py": _EXERCISE_TESTS.format(**names),
+        paths.TESTS / "exercises" / lab.part / f"test_{lab.name}.py": _EXERCISE_TESTS.format(
+            **names
+        ),
     }
 
 

@@ -5,11 +5,12 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+from kernellab import paths
 from kernellab.cli import OK, PROBLEMS, UsageError
 from kernellab.commands import _labcheck as rules
 from kernellab.commands import _notebooks as notebooks
 from kernellab.commands._notebooks import Fault
-from kernellab.paths import NOTEBOOKS, ROOT, TESTS
+from kernellab.paths import NOTEBOOKS, ROOT
 
 HELP = "check in seconds that catalogue, notebooks, modules and tests agree"
 DESCRIPTION = """\
@@ -99,7 +100,7 @@ def check_layout() -> Iterator[tuple[Path, Fault]]:
 
 def exercise_tests(lab) -> Path:
     """Where the tests of a lab's exercises are."""
-    return TESTS / "exercises" / lab.part / f"test_{lab.name}.py"
+    return paths.TESTS / "exercises" / lab.part / f"test_{lab.name}.py"
 
 
 def check_lab(lab) -> Iterator[tuple[Path, Fault]]:
