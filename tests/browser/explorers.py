@@ -64,22 +64,24 @@ class OnPage:
         self.slider(control).focus()
         self.page.keyboard.press(key)
 
+    def press_and_wait(self, control: str, key: str, seconds: float = 5.0) -> dict:
+        """Press a key on a slider; the state once it is answered."""
+        frame = self.state()["frame"]
+        self.press(control, key)
+        if not self.live:
+            self.page.wait_for_timeout(200)
+            return self.state()
+        self.page.wait_for_timeout(60)
+        return self.wait(
+            lambda state: not state["busy"] and (state["error"] or state["frame"] != frame), seconds
+        )
+
     def ends(self, control: str, seconds: float = 5.0) -> tuple[Scale | None, list[str]]:
         """Go to both ends by keyboard: the slider's scale, and what was wrong on the way."""
         values, wrong = [], []
         for key, at in (("Home", 0.0), ("End", 1.0)):
             index = self.sliders().index(control)
-            frame = self.state()["frame"]
-            self.press(control, key)
-            self.page.wait_for_timeout(60)
-            state = self.wait(
-                lambda state: (
-                    not state["busy"] and (state["error"] or state["frame"] != frame)
-                    if self.live
-                    else True
-                ),
-                seconds if self.live else 0.3,
-            )
+            state = self.press_and_wait(control, key, seconds)
             if abs(state["sliders"][index] - at) > 1e-6:
                 wrong.append(f"{control}: {key} does not reach the end")
             values.append(state["controls"].get(control))
@@ -134,6 +136,15 @@ class OnPage:
         )
         times["changed_readouts"] = after["readouts"] != before["readouts"]
         return times, wrong
+
+    def go(self, scene: int, seconds: float = 5.0) -> dict:
+        """Press a scene's button; the state once it is answered."""
+        frame = self.state()["frame"]
+        self.scenes().nth(scene).click()
+        return self.wait(
+            lambda state: not state["busy"] and state["frame"] != frame and state["scene"] == scene,
+            seconds,
+        )
 
     def scenes(self):
         """The buttons of the scenes."""

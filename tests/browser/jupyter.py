@@ -5,6 +5,7 @@
 from a hand movement to the repaint) is read by the script ``page.js`` beside this file.
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -172,10 +173,8 @@ class Server:
         """End the server politely; at once if it does not listen."""
         if self.process is None or self.process.poll() is not None:
             return
-        try:
+        with contextlib.suppress(OSError):
             self.shut_down_kernels()
-        except OSError:
-            pass
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(timeout=timeout)
@@ -241,9 +240,9 @@ class Lab:
         """Run every cell by JupyterLab's own command; wait for the last explorer's picture."""
         begin = time.monotonic()
         self.page.evaluate("kernellabPage.runAll()")
-        self.page.wait_for_function("kernellabPage.finished()", timeout=timeout * 1000, polling=50)
+        self._until("kernellabPage.finished()", timeout)
         self.seconds_to_run = time.monotonic() - begin
-        self.page.wait_for_function("kernellabPage.drawn()", timeout=timeout * 1000, polling=50)
+        self._until("kernellabPage.drawn()", timeout)
         self.seconds_to_last_explorer = time.monotonic() - begin
         return self
 
@@ -255,11 +254,16 @@ class Lab:
     def run_cell(self, index: int, source: str | None = None, timeout: float = 60.0) -> None:
         """As ``start_cell``, then wait until the kernel is idle and all is drawn."""
         self.start_cell(index, source)
-        self.page.wait_for_function(
-            "kernellabPage.finished() && kernellabPage.drawn()",
-            timeout=timeout * 1000,
-            polling=50,
-        )
+        self._until("kernellabPage.finished() && kernellabPage.drawn()", timeout)
+
+    def _until(self, condition: str, timeout: float) -> None:
+        """Wait for a condition in the page. Raises TimeoutError that names the cells at work."""
+        deadline = time.monotonic() + timeout
+        while not self.page.evaluate(condition):
+            if time.monotonic() > deadline:
+                cells = self.page.evaluate("kernellabPage.unfinished()")
+                raise TimeoutError(f"{self.path}: cells {cells} still run after {timeout:g} s")
+            self.page.wait_for_timeout(50)
 
     def errors(self) -> list[str]:
         """One line for each error output of the notebook, wherever it is shown."""

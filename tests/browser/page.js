@@ -72,7 +72,8 @@ window.kernellabPage = (() => {
   // Explorers ------------------------------------------------------------------------------
   const explorers = () => [...document.querySelectorAll(".kl-explorer")];
   const plots = (node) => [...node.querySelectorAll(".js-plotly-plot")];
-  const visible = (node) => node.getClientRects().length > 0;
+  const visible = (node) =>
+    node.getClientRects().length > 0 && node.checkVisibility({ visibilityProperty: true });
   const text = (node) => node.innerText.replace(/\s+/g, " ").trim();
 
   function explorer(name) {
@@ -134,6 +135,8 @@ window.kernellabPage = (() => {
       error: shownIn(node, ".kl-error").map(text).filter(Boolean).join(" ") || null,
       busy: shownIn(node, ".kl-busy").length > 0,
       sliders: sliders(node).map(position),
+      // The scene that is shown; -1 once a control has left it.
+      scene: shownIn(node, ".kl-scene").findIndex((one) => one.ariaPressed === "true"),
       frame: plots(node)[0].layout?.meta?.frame ?? null,
     };
   }
@@ -251,7 +254,12 @@ window.kernellabPage = (() => {
     return [...new Set(found)];
   }
 
+  // Cells that still run or wait, for the message of a test that waited in vain.
+  const unfinished = () =>
+    cells().flatMap((cell, index) => (cell.promptNode?.textContent?.includes("*") ? [index] : []));
+
   return {
+    unfinished,
     ready, runAll, runCell, finished, errors, warnings, drawn, state, settled, record, latencies,
     blemishes, explorer,
     slider: (name, index) => sliders(explorer(name))[index],
