@@ -196,8 +196,11 @@ class _DictionaryLearner:
     @property
     def function(self) -> Expansion:
         """The function learned so far, an Expansion on the dictionary's points."""
-        if not self.seen:
-            raise ValueError("the learner has seen no example yet; call learn(x, y) first")
+        if not self.size:
+            raise ValueError(
+                f"the dictionary is empty after {self.seen} examples: learn(x, y) first, and keep "
+                f"threshold below k(x, x), got {self.dictionary.threshold:.3g}"
+            )
         lower = self.dictionary.factor.lower
         coefficients = solve_triangular(lower, self.weights, lower=True, trans=1)
         return Expansion(self.dictionary.kernel, self.dictionary.points.copy(), coefficients)
@@ -226,6 +229,8 @@ class _DictionaryLearner:
         sizes = observed.sizes.astype(np.int64)
         # A point meets the dictionary as it was before it, and itself.
         self.kernel_evaluations += int(np.sum(sizes - observed.added + 1))
+        if not self.size:  # the threshold is above k(x, x): nothing ever joins
+            return np.zeros((len(x), 0)), sizes
         features = np.ascontiguousarray(self.dictionary.factor.half_solve(observed.cross.T).T)
         later = np.arange(self.size)[None, :] >= sizes[:, None]  # members that were not there yet
         features[later] = 0.0
@@ -399,12 +404,15 @@ def _newton_pass(features, sizes, y, curvature, bound, weights, inverse, predict
         gain = 1.0 if curvature == 0.0 else curvature * residual * residual
         # Sherman-Morrison; A^-1 z after the update is image / (1 + gain power).
         shrink = 1.0 / (1.0 + gain * power)
+        root = np.sqrt(gain * shrink)
+        for i in range(s):
+            weights[i] -= residual * shrink * image[i]
+            image[i] *= root
+        # One product of two numbers an entry, so that the inverse stays exactly symmetric.
         for i in range(s):
             row = inverse[i]
-            weights[i] -= residual * shrink * image[i]
-            # One product of two numbers an entry, so that the inverse stays exactly symmetric.
             for k in range(s):
-                row[k] -= (gain * shrink) * (image[i] * image[k])
+                row[k] -= image[i] * image[k]
 
 
 @dataclass(frozen=True, eq=False)
@@ -607,7 +615,8 @@ class Trained:
     """A ProjectedGradient run after some steps.
 
     step, kernel_evaluations, multiply_adds : ints, so far; epoch, a float; weights (p,) or (p, c);
-    mse, the mean squared training error (over examples and outputs).
+    mse, the mean squared training error (over examples and outputs); diverged, whether that has
+    grown a million times beyond the start: the generator ends with it.
     """
 
     step: int
@@ -616,6 +625,7 @@ class Trained:
     multiply_adds: int
     weights: np.ndarray
     mse: float
+    diverged: bool = False
 
 
 class ProjectedGradient:
@@ -734,12 +744,19 @@ class ProjectedGradient:
         self.multiply_adds += (2 * m * p + p * p + q * (m + p)) * outputs + m * self._sample * q
 
     def steps(self, every: int = 1) -> Iterator[Trained]:
-        """Yield a Trained for the state now and after every ``every`` steps, without end."""
+        """Yield a Trained for the state now and after every ``every`` steps, without end.
+
+        Steps that are too long for the data (a sample too small for its level misjudges the
+        strongest direction left) end it with ``diverged``.
+        """
         return self._steps(integer("every", every, low=1))
 
     def _steps(self, every):
         while True:
-            yield self._trained()
+            trained = self._trained()
+            yield trained
+            if trained.diverged:
+                return
             for _ in range(every):
                 self.step()
 
@@ -748,12 +765,16 @@ class ProjectedGradient:
         return self._epochs(integer("count", count, low=0))
 
     def _epochs(self, count):
-        yield self._trained()
+        trained = self._trained()
+        yield trained
         for _ in range(count):
+            if trained.diverged:
+                return
             self.step()
             while self._order.size:
                 self.step()
-            yield self._trained()
+            trained = self._trained()
+            yield trained
 
     def fixed_point(self) -> np.ndarray:
         """Return the weights that steps on the whole data set leave alone, (p,) or (p, c).
@@ -773,13 +794,15 @@ class ProjectedGradient:
         return np.linalg.lstsq(self._cross, self.y, rcond=None)[0]
 
     def _trained(self) -> Trained:
+        mse = self.mse()
         return Trained(
             self.taken,
             self.used / len(self.y),
             self.kernel_evaluations,
             self.multiply_adds,
             self.weights.copy(),
-            self.mse(),
+            mse,
+            not mse <= 1e6 * max(float(np.mean(self.y**2)), np.finfo(float).tiny),
         )
 
 
