@@ -112,6 +112,8 @@ class Server:
             "--ServerApp.allow_root=True",
             "--LabApp.expose_app_in_browser=True",
             "--ServerApp.terminals_enabled=False",
+            # As `kernellab lab` starts it.
+            "--ServerApp.kernel_websocket_connection_class=kernellab.lab.websocket.PromptConnection",
         ]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
