@@ -30,6 +30,7 @@ _HOME = {
 }
 
 _MODULES = (
+    "atlas",
     "cards",
     "catalogue",
     "claims",
@@ -39,6 +40,7 @@ _MODULES = (
     "explorer",
     "figures",
     "numbers",
+    "paper_map",
     "pictures",
     "predictions",
     "progress",
