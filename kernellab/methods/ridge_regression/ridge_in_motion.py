@@ -1094,7 +1094,12 @@ def step_target(points, position: float = 0.5) -> np.ndarray:
 
 def _classroom(gram, targets, step_size, teacher, start, rng):
     """Check what the teaching functions share; return gram, targets, start values, generator."""
-    gram = symmetric("gram", gram)
+    gram = as_matrix("gram", gram)
+    if gram.shape[0] != gram.shape[1]:
+        raise ValueError(f"gram must be a symmetric matrix, got shape {gram.shape}")
+    # To compare all entries with their mirror images would take longer than all lessons.
+    if not np.allclose(gram[0], gram[:, 0]):
+        raise ValueError("gram must be a symmetric matrix, got another first row than column")
     targets = np.atleast_2d(_outputs("targets", targets))
     if targets.shape[1] != len(gram):
         raise ValueError(

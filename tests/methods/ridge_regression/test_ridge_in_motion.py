@@ -717,7 +717,11 @@ def step(**changes):
         (lambda: motion.teach(GRAM, Y, 3, teacher="gready"), "did you mean 'greedy'"),
         (lambda: motion.teach(GRAM, Y, 3, teacher="random"), "rng must be given"),
         (lambda: motion.teach(GRAM, Y, 3, start=Y[:2]), "start must have the shape of targets"),
-        (lambda: motion.teach(GRAM[:, ::-1] + np.arange(6), Y, 3), "gram must be symmetric"),
+        (
+            lambda: motion.teach(GRAM[:, ::-1] + np.arange(6), Y, 3),
+            "gram must be a symmetric matrix",
+        ),
+        (lambda: motion.teach(GRAM[:4], Y, 3), "gram must be a symmetric matrix"),
         (lambda: motion.teach_steps(GRAM, Y, teacher="random"), "rng must be given"),
         (lambda: motion.best_mixture(np.ones((2, 5)), np.ones((3, 5))), "targets must have 2 rows"),
         (lambda: motion.rkhs_distance_squared(GRAM, Y, Y[1:]), "target_coefficients must have"),
