@@ -10,7 +10,8 @@ on data that stays in the first-level cache:
 The columns lie in panels of 64 points with one row per feature, padded by zeros. All inner loops
 thus run over 64 neighbours in memory, a number known when they are compiled: LLVM turns them into
 vector instructions with nothing left over, and every entry of a matrix goes through the same
-instructions, so that a Gram matrix comes out exactly symmetric.
+instructions, so that a Gram matrix comes out exactly symmetric. (To compute one half and mirror it
+was tried: the mirroring, which goes down columns of memory, costs more than it saves.)
 
 Distances are sums of squared differences. The shortcut |x|^2 + |y|^2 - 2 x.y would use a fast
 matrix product, but it cancels for near points; here that is not even slower.
@@ -172,9 +173,21 @@ def _gram(measure, profile, a, b, rows, panels, row_weights, column_weights, sta
                 for r in range(min(_ROWS, stop - i)):
                     values = tile[r * _COLUMNS : (r + 1) * _COLUMNS]
                     place = out[i + r, first : first + _COLUMNS]
-                    weight = row_weights[i + r]
-                    for j in range(place.size):
-                        place[j] = values[j] * (weight * weights[j])
+                    if place.size == _COLUMNS:  # a constant length makes for faster stores
+                        _store(values, row_weights[i + r], weights, place, _COLUMNS)
+                    else:
+                        _store(values, row_weights[i + r], weights, place, place.size)
+
+
+@compiled(
+    "void(float64[::1], float64, float64[::1], float64[::1], int64)",
+    forceinline=True,
+    fastmath=_CONTRACT,
+)
+def _store(values, row_weight, column_weights, place, width):
+    for j in range(width):
+        # In this order the product is the same for (i, j) and (j, i).
+        place[j] = values[j] * (row_weight * column_weights[j])
 
 
 @compiled(
