@@ -216,13 +216,13 @@ class Toggle(Control):
 
 
 def slider(low, high, default, step=None, *, label="", help="") -> Slider:
-    """A slider from ``low`` to ``high``; without ``step`` it has a hundred stops.
+    """A slider from ``low`` to ``high``; without ``step`` it has about a hundred round stops.
 
     >>> slider(0, 1, 0.2, step=0.05).extremes()
     [0.0, 1.0]
     """
     low, high = _ends(low, high)
-    step = (high - low) / 100 if step is None else float(step)
+    step = _round_step((high - low) / 100) if step is None else float(step)
     if not 0 < step <= high - low:
         raise ValueError(f"step must lie in (0, {high - low:g}], got {step!r}")
     return _with_default(Slider(float(default), label, help, low, high, step))
@@ -270,6 +270,13 @@ def choices(options, default=(), *, label="", help="") -> Choices:
 def toggle(default=False, *, label="", help="") -> Toggle:
     """On or off."""
     return _with_default(Toggle(default, label, help))
+
+
+def _round_step(about: float) -> float:
+    """The 1, 2 or 5 times a power of ten next below ``about``."""
+    power = 10.0 ** math.floor(math.log10(about) + 1e-9)
+    factor = max(f for f in (1, 2, 5) if f * power <= about * (1 + 1e-9) or f == 1)
+    return float(f"{factor * power:.1e}")
 
 
 def _ends(low, high) -> tuple[float, float]:

@@ -337,7 +337,9 @@ class Explorer:
         with self._lock:
             self.figure.set_dynamic(**self._around())
             meta = {"controls": _plain(self._drawn_values)}
-            layout = self._last.layout | {"uirevision": self._scene}
+            layout = self._last.layout | {
+                "uirevision": f"scene {self._scene}"
+            }  # zoom lasts a scene
             self.figure.show_frame(self._last.traces, layout, meta, reply)
 
     def _show_finished(self, index: int) -> None:
@@ -363,6 +365,7 @@ class Explorer:
                 {"label": readout.label, "text": readout.text} for readout in self._last.readouts
             ],
             "error": self.error,
+            "legend_room": self._last.legend_room,
             "stale": not self.live
             and self.result is not None
             and self.values != self._drawn_values,

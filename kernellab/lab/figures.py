@@ -231,6 +231,9 @@ class Figure(go.FigureWidget):
     def poster(self, width: int = 900) -> dict:
         """The present picture as plotly's JSON, to be turned into a PNG."""
         spec = json.loads(self.to_json(validate=False))
+        for written, own in zip(spec["data"], self._data, strict=True):
+            if own["type"] == "image":  # plotly.js does not read colours (h, w, 3) as bytes
+                written["z"] = own["z"].tolist()
         spec["layout"] |= {"width": width, "autosize": False}
         return spec
 

@@ -47,7 +47,7 @@ SCALES = {
 }
 
 # Margins of the figure in pixels, and the room one panel leaves for the next one's axis.
-_TOP, _BOTTOM, _LEFT, _RIGHT, _LEGEND = 34, 58, 74, 14, 28
+_TOP, _BOTTOM, _LEFT, _RIGHT = 34, 58, 74, 14
 _NOMINAL_WIDTH = 800
 _GRID_IN_SPACE = "#c9ced4"
 _GAP_X, _GAP_Y, _COLORBAR = 92, 96, 74
@@ -98,6 +98,7 @@ class Frame:
     traces: dict[tuple, dict] = field(default_factory=dict)
     layout: dict = field(default_factory=dict)
     readouts: list[Readout] = field(default_factory=list)
+    legend_room: int = 0  # pixels of the bottom margin that were set aside for the legend
 
 
 class Stage:
@@ -187,8 +188,8 @@ class Stage:
             "title": {"text": label, "side": "right", "font": {"size": TICKS}},
         }
 
-    def layout(self, titles: dict, limits: dict, rules: list, legend: bool) -> dict:
-        """The layout entries of a frame."""
+    def layout(self, titles: dict, limits: dict, rules: list, legend: int) -> dict:
+        """The layout entries of a frame; ``legend`` is the room below, in pixels, for its rows."""
         domains = self.domains()
         layout: dict = {}
         annotations = []
@@ -220,12 +221,11 @@ class Stage:
         last_row = names[(len(names) - 1) // self.columns * self.columns :]
         layout["margin"] = {
             "t": _TOP if any(titles.values()) or any(p.title for p in self.panels.values()) else 14,
-            "b": (_BOTTOM if any(map(self._has_axes, last_row)) else 16)
-            + (_LEGEND if legend else 0),
+            "b": (_BOTTOM if any(map(self._has_axes, last_row)) else 16) + legend,
             "l": _LEFT if any(map(self._has_axes, names[:: self.columns])) else 12,
             "r": _RIGHT,
         }
-        layout["showlegend"] = legend
+        layout["showlegend"] = legend > 0
         layout["legend"] = {
             "orientation": "h",
             "x": 0,
@@ -250,7 +250,7 @@ class Stage:
         log = panel.x_log if letter == "x" else panel.y_log
         fixed = panel.x_limits if letter == "x" else panel.y_limits
         other = ("y" if letter == "x" else "x") + suffix
-        axis: dict = {"domain": domain, "anchor": other, "type": "log" if log else "-"}
+        axis: dict = {"domain": domain, "anchor": other}
         if panel.name in self._pictures:
             axis |= {"visible": False, "constrain": "domain"}
             if letter == "y":
@@ -264,7 +264,10 @@ class Stage:
         if panel.equal:
             axis |= {"constrain": "domain"}
         if log:
-            axis |= {"tickfont": {"size": TICKS - 3}}  # plotly enlarges powers of ten
+            axis |= {
+                "type": "log",
+                "tickfont": {"size": TICKS - 3},
+            }  # plotly enlarges powers of ten
         pair = limits.get((panel.name, letter), fixed)
         if pair is not None:
             axis["range"] = [math.log10(end) if log else float(end) for end in pair]
@@ -668,11 +671,12 @@ class Picture:
 
     def finish(self) -> Frame:
         """The frame that was drawn."""
-        legend = any(spec.get("showlegend") for spec in self._traces.values())
+        names = [spec["name"] for spec in self._traces.values() if spec.get("showlegend")]
+        legend = _legend_room(names)
         self._place_colorbars()
         rules = [self._labelled_inside(*rule) for rule in self._rules]
         layout = self._stage.layout(self._titles, self._limits, rules, legend)
-        return Frame(self._traces, layout, self._readouts)
+        return Frame(self._traces, layout, self._readouts, legend)
 
     def _place_colorbars(self) -> None:
         """Turn labels into colour bars, one a panel, now that every panel's room is known."""
@@ -847,6 +851,16 @@ def _range(values, range, colors) -> tuple[float, float]:
         high = max(abs(low), abs(high)) or 1.0
         return -high, high
     return (low, high) if low < high else (low - 0.5, high + 0.5)
+
+
+def _legend_room(names: list[str]) -> int:
+    """Pixels for the rows of a legend, for letters of common width; the browser measures again."""
+    if not names:
+        return 0
+    widths = [55 + 8 * len(name) for name in names]
+    room = _NOMINAL_WIDTH - _LEFT - _RIGHT
+    rows = 1 if sum(widths) <= room else math.ceil(len(names) / max(1, room // max(widths)))
+    return 8 + 23 * rows
 
 
 def _finite_ends(values: np.ndarray) -> list[float]:

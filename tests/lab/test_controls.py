@@ -67,6 +67,13 @@ def test_values_are_written_plainly(control, value, text):
 
 
 @pytest.mark.parametrize(
+    ("low", "high", "step"), [(0, 1, 0.01), (0.01, 1, 0.005), (-3, 3, 0.05), (0, 4e-5, 2e-7)]
+)
+def test_without_a_step_a_slider_stops_at_round_numbers(low, high, step):
+    assert slider(low, high, low).step == pytest.approx(step, rel=1e-12)
+
+
+@pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
         ("slider", 1.2, "width must lie between -1 and 1, got 1.2"),

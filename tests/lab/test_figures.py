@@ -1,6 +1,7 @@
 """Figures share one copy of plotly, send what changed, and keep figure.data true."""
 
 import gzip
+import json
 
 import numpy as np
 import plotly.graph_objects as go
@@ -148,6 +149,13 @@ def test_the_first_state_holds_the_whole_figure(figure, stage):
     snapshot = figure.get_state()["_snapshot"]
     assert snapshot["message"]["data"][0]["name"] == "fit"
     assert sum(map(len, snapshot["buffers"])) == 2 * X.nbytes
+
+
+def test_a_poster_is_plain_json_with_colours_written_out(figure, stage):
+    show(figure, frame(stage, lambda p: p.image("left", "tile", np.zeros((2, 3, 3)))))
+    poster = json.loads(json.dumps(figure.poster(width=700)))
+    assert poster["data"][0]["z"] == [[[0, 0, 0]] * 3] * 2
+    assert poster["layout"]["width"] == 700
 
 
 def test_grids_travel_as_float32_and_empty_arrays_travel_too():

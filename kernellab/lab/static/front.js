@@ -97,6 +97,7 @@ function pictureView(Plotly, about, painted) {
   let data = [];
   let layout = {};
   let config = {};
+  let dynamic = {};
   let frame = -1;
   let drawn = null; // width of the last drawing; null before the first
   let drawing = Promise.resolve();
@@ -108,7 +109,14 @@ function pictureView(Plotly, about, painted) {
     if (!size()) return; // hidden; the observer paints once there is room
     const shown = frame;
     drawn = size();
-    await Plotly.react(plot, data, { ...layout, width: drawn }, config);
+    // Copies, because plotly notes the reader's zoom in what it is given. A zoom survives as long
+    // as "uirevision" (the scene) stays the same.
+    const traces = data.map((trace) => ({ ...trace }));
+    const shaped = { ...structuredClone(layout), width: drawn };
+    if (shaped.margin && dynamic.legend_room) {
+      shaped.margin.b += legendRoom(traces, shaped, drawn) - dynamic.legend_room;
+    }
+    await Plotly.react(plot, traces, shaped, config);
     painted(shown);
   };
   const observer = new ResizeObserver(() => {
@@ -137,13 +145,13 @@ function pictureView(Plotly, about, painted) {
         return "missed";
       }
       frame = message.frame;
+      dynamic = message.dynamic;
       for (const trace of message.added ?? []) data.push(readyTrace(open(trace)));
       for (const [i, update] of Object.entries(message.changed ?? {})) {
         const merged = { ...data[i], ...open(update) };
         for (const key in update) if (update[key] === null) delete merged[key];
         data[i] = readyTrace(merged);
       }
-      if (message.changed || message.added) data = [...data];
       if (message.layout) layout = { ...layout, ...open(message.layout) };
       return "taken";
     },
@@ -152,6 +160,20 @@ function pictureView(Plotly, about, painted) {
       Plotly.purge(plot);
     },
   };
+}
+
+// The pixels a legend needs below the picture. Python's estimate knows neither the true width of the
+// page nor that of the letters; plotly makes no room for a legend at the foot of a figure.
+function legendRoom(traces, layout, width) {
+  const pen = (legendRoom.pen ??= make("canvas").getContext("2d"));
+  pen.font = `${layout.legend.font.size}px ${layout.legend.font.family}`;
+  const widths = traces
+    .filter((trace) => trace.visible === true && trace.showlegend)
+    .map((trace) => pen.measureText(trace.name).width + 58);
+  const room = width - layout.margin.l - layout.margin.r;
+  const total = widths.reduce((sum, each) => sum + each, 0);
+  const columns = Math.max(1, Math.floor(room / Math.max(...widths)));
+  return 8 + 23 * (total <= room ? 1 : Math.ceil(widths.length / columns));
 }
 
 function decode(value, buffers) {
