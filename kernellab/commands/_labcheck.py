@@ -83,26 +83,32 @@ def anchors(cells: list[dict]) -> list[str]:
     return _ANCHOR.findall(headings) + [line.replace(" ", "-") for line in words]
 
 
+def broken_links(folder: Path, text: str, known: list[str]) -> list[str]:
+    """What is wrong with the links of a Markdown text that stands in ``folder``."""
+    found = []
+    for match in _LINK.finditer(_CODE.sub("", text)):
+        target = match[1] or match[2]
+        if re.match(r"[a-z][a-z0-9+.-]*:", target):
+            continue  # elsewhere on the web, or an attachment
+        file, _, fragment = target.partition("#")
+        if file and not (folder / unquote(file)).exists():
+            found.append(f"links to {file}, which does not exist")
+        elif not file and unquote(fragment) not in known:
+            found.append(f"links to #{fragment}, which is no heading here")
+    return found
+
+
 def links(path: Path, cells: list[dict]) -> list[Fault]:
     """Links to files lead to files; links within the notebook lead to a heading."""
     known, found = anchors(cells), []
     for cell in cells:
-        shown = [
+        texts = [
             output.get("data", {}).get("text/markdown", "") for output in cell.get("outputs", [])
         ]
-        source = cell["source"] if cell["cell_type"] == "markdown" else ""
-        for text in [source, *shown]:
-            for match in _LINK.finditer(_CODE.sub("", text)):
-                target = match[1] or match[2]
-                if re.match(r"[a-z][a-z0-9+.-]*:", target):
-                    continue  # elsewhere on the web, or an attachment
-                file, _, fragment = target.partition("#")
-                if file and not (path.parent / unquote(file)).exists():
-                    found.append(Fault(cell["id"], f"links to {file}, which does not exist"))
-                elif not file and unquote(fragment) not in known:
-                    found.append(
-                        Fault(cell["id"], f"links to #{fragment}, which is no heading here")
-                    )
+        if cell["cell_type"] == "markdown":
+            texts.append(cell["source"])
+        for text in texts:
+            found += [Fault(cell["id"], line) for line in broken_links(path.parent, text, known)]
     return found
 
 

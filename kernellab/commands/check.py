@@ -40,6 +40,9 @@ def check_project() -> Iterator[tuple[Path, Fault]]:
     for marker in COMMAND_MARKERS:
         if not readme_command(marker):
             yield ROOT / "README.md", Fault("", f"no command after <!-- {marker} -->")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for message in rules.broken_links(ROOT, readme, known=[]):
+        yield ROOT / "README.md", Fault("", message)
     for message in environment_faults():
         yield ROOT / "environment.yml", Fault("", message)
 
