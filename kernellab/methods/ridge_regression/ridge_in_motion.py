@@ -540,6 +540,23 @@ def critical_batch(preconditioner: Preconditioner, beta: float = 1.0) -> int:
     return max(1, round(positive("beta", beta) / preconditioner.tail))
 
 
+def matching_level(kernel, points, batch: int) -> int:
+    """Return the largest level q whose critical batch, beta / l_q, is at most ``batch``.
+
+    A lower level leaves strong directions that forbid long steps; a higher one calms so many down
+    that batches of this size crawl.
+
+    Paper: toward-large-kernel-models (Abedsoltan et al. 2023, arXiv:2302.02605)
+
+    Parameters: kernel; points X_s (s, d); batch >= 1. Returns q in 0..s - 1. Cost: O(s^3).
+    """
+    points = as_matrix("points", points)
+    batch = integer("batch", batch, low=1)
+    values = eigh(kernel.gram(points) / len(points)).values
+    beta = float(np.max(kernel.diagonal(points)))
+    return max(0, int(np.count_nonzero(values * batch >= beta)) - 1)
+
+
 def stable_step(tail: float, batch: int, beta: float = 1.0) -> float:
     """Return 1 / (beta + (batch - 1) l_q), the step for a gradient summed over a batch.
 
