@@ -31,7 +31,7 @@ _THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
-_COLUMNS = "{:<26} {:<14} {:<26} {:>11} {:>11} {:>9}  {}"
+_COLUMNS = "{:<28} {:<16} {:<26} {:>11} {:>11} {:>9}  {}"
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ def _print_growth(growth: dict[tuple[str, str, str], float]) -> None:
     if growth:
         print("\ngrowth: time ~ size^exponent")
     for (name, rest, side), exponent in growth.items():
-        print(f"{name:<26} {rest:<14} {side:<26} {exponent:>11.2f}")
+        print(f"{name:<28} {rest:<16} {side:<26} {exponent:>11.2f}")
 
 
 def _write_json(path: str, threads: int, timings: list[Timing], growth: dict) -> None:

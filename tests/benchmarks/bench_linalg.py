@@ -60,7 +60,6 @@ def gaussian_gram(x: np.ndarray, y: np.ndarray | None = None, bandwidth: float =
 
 def ridge_path(n: int) -> Row:
     """Dual coefficients at 30 penalties for a given kernel matrix."""
-    from himalaya.kernel_ridge import solve_kernel_ridge_eigenvalues
     from sklearn.kernel_ridge import KernelRidge
 
     x, y = data(n)
@@ -71,6 +70,8 @@ def ridge_path(n: int) -> Row:
         return np.array([model.fit(gram, y).dual_coef_ for model in models])
 
     def himalaya():
+        from himalaya.kernel_ridge import solve_kernel_ridge_eigenvalues
+
         # One target a penalty is its way to a path from one decomposition.
         targets = np.repeat(y[:, None], len(PENALTIES), axis=1)
         return solve_kernel_ridge_eigenvalues(gram, targets, alpha=PENALTIES).T
