@@ -71,6 +71,7 @@ class Explorer:
         :class:`Step`.
     view : called with a :class:`~kernellab.lab.pictures.Picture` and the result.
     controls : the controls by the name of ``compute``'s argument.
+    more : names of controls that stand folded under "More controls", so that the rest fit a screen.
     panels : the axes of the picture.
     scenes : at least three :class:`Scene`; the first one opens. ``small=True`` allows fewer.
     papers : slugs of the papers it shows.
@@ -92,6 +93,7 @@ class Explorer:
         compute: Callable,
         view: Callable,
         controls: Mapping[str, Control],
+        more: Sequence[str] = (),
         panels: Sequence[Panel],
         scenes: Sequence[Scene],
         papers: Sequence[str] = (),
@@ -113,6 +115,7 @@ class Explorer:
         self.alt = alt
         self.live = run == "live"
         self.controls = dict(controls)
+        self._folded = frozenset(more)
         self.panels = tuple(panels)
         self.scenes = tuple(scenes)
         self._compute = compute
@@ -414,6 +417,9 @@ class Explorer:
                 raise ValueError(
                     f'control "{name}" must be made by slider, choice, ...: {control!r}'
                 )
+        unknown = sorted(self._folded - self.controls.keys())
+        if unknown:
+            raise ValueError(f'more names {unknown}, which explorer "{self.name}" does not control')
 
     def _check_scenes(self, small: bool) -> None:
         titles = [scene.title for scene in self.scenes]
@@ -458,7 +464,10 @@ class Explorer:
             "title": self.title,
             "papers": list(self.papers),
             "run": "live" if self.live else "button",
-            "controls": [control.spec(name) for name, control in self.controls.items()],
+            "controls": [
+                control.spec(name) | {"folded": name in self._folded}
+                for name, control in self.controls.items()
+            ],
             "scenes": [{"title": scene.title, "look": scene.look} for scene in self.scenes],
         }
 

@@ -187,6 +187,13 @@ def test_what_does_not_fit_together_is_refused(explorers, changes, sentence):
         explorers(**changes)
 
 
+def test_folded_controls_are_told_to_the_browser_and_must_exist(explorers):
+    specs = explorers(more=["n", "flat"])._static(400)["controls"]
+    assert [spec["name"] for spec in specs if spec["folded"]] == ["n", "flat"]
+    with pytest.raises(ValueError, match=r"more names \['speed'\]"):
+        explorers(more=["speed"])
+
+
 def test_a_scene_needs_its_sentence():
     with pytest.raises(ValueError, match="what to look at"):
         Scene("Title", "")

@@ -227,15 +227,21 @@ function surroundings(root, about, picture, talk) {
 
   const scenes = sceneRow(about.scenes, talk);
   const controls = make("div", "kl-controls");
+  const folded = make("div", "kl-controls");
   const settings = about.controls.map((spec) => {
     const control = CONTROLS[spec.kind](spec, (value) =>
       talk.say({ kind: "set", values: { [spec.name]: value } }),
     );
     control.el.classList.add("kl-control");
     control.el.dataset.name = spec.name;
-    controls.append(control.el);
+    (spec.folded ? folded : controls).append(control.el);
     return [spec.name, control];
   });
+  if (folded.children.length) {
+    const more = make("details", "kl-more");
+    more.append(make("summary", "", `More controls (${folded.children.length})`), folded);
+    controls.append(more);
+  }
   const run = about.run === "button" ? runRow(talk) : null;
   if (run) controls.append(run.el);
 
