@@ -221,8 +221,13 @@ def _part_rows() -> list[dict]:
 
 
 def _label(name: str) -> str:
-    words = name.replace("_", " ")
-    return {"gp at work": "GPs at work", "spd": "SPD"}.get(words, words)
+    """A part's name as the map shows it.
+
+    >>> _label("gp_at_work")
+    'GPs at work'
+    """
+    proper = {"gp": "GPs", "gaussian": "Gaussian", "markov": "Markov"}
+    return " ".join(proper.get(word, word) for word in name.split("_"))
 
 
 def _lab_rows() -> list[dict]:
@@ -309,11 +314,8 @@ class _Display:
         return self.text()
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        bundle = {"text/plain": self.text()}
-        view = self.widget()._repr_mimebundle_()
-        if cards.WIDGET_MIME in view:
-            bundle[cards.WIDGET_MIME] = view[cards.WIDGET_MIME]
-        return bundle
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.widget().model_id}
+        return {"text/plain": self.text(), cards.WIDGET_MIME: view}
 
 
 class Atlas(_Display):

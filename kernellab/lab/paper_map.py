@@ -44,7 +44,7 @@ def positions() -> np.ndarray:
     texts = [f"{p.title} {p.summary} {questions[p.lab]}" for p in catalogue.papers()]
     gram = Polynomial(degree=1, offset=0.0).gram(tf_idf(texts))
     places = embed(similarities(kernel_pca(gram, _COMPONENTS)), kernel_pca(gram, 2))
-    return spread_out(_unit_square(places), _GAP)
+    return _unit_square(spread_out(_unit_square(places), _GAP))
 
 
 def _unit_square(places: np.ndarray) -> np.ndarray:
@@ -138,7 +138,7 @@ def embed(pairs: np.ndarray, start: np.ndarray) -> np.ndarray:
 
 
 def spread_out(places: np.ndarray, gap: float, rounds: int = 60) -> np.ndarray:
-    """Push points (n, 2) of the unit square apart that are nearer than ``gap``, and stay inside it.
+    """Push points (n, 2) apart that are nearer than ``gap``.
 
     Cost O(n log n) a round.
     """
@@ -155,7 +155,6 @@ def spread_out(places: np.ndarray, gap: float, rounds: int = 60) -> np.ndarray:
         push = apart * ((gap - distance) / distance / 2)[:, None]
         np.add.at(places, i, push)
         np.add.at(places, j, -push)
-        places = np.clip(places, 0.0, 1.0)
     return places
 
 

@@ -57,12 +57,7 @@ function linker(model) {
 function atlas(root, content, linkTo) {
   const parts = new Map(content.parts.map((part) => [part.name, part]));
   const labs = new Map(content.labs.map((lab) => [lab.name, lab]));
-  const papers = content.papers.map((paper, order) => {
-    const [lab, part] = [labs.get(paper.lab), parts.get(paper.part)];
-    const near = folded([paper.title, paper.authors, paper.slug, paper.year, paper.arxiv].join(" "));
-    const far = folded([paper.summary, lab.name, lab.title, part.name, part.title].join(" "));
-    return { ...paper, order, lab, part, near, far };
-  });
+  const papers = searchable(content, parts, labs);
   const state = { words: "", part: "", status: "", selected: null, found: papers };
 
   const search = searchBar(content, papers, change);
@@ -127,6 +122,17 @@ function atlas(root, content, linkTo) {
 }
 
 const clamp = (i, length) => Math.min(Math.max(i, 0), length - 1);
+
+// Each paper with the texts in which words are looked for: those near its title, and the others.
+function searchable(content, parts, labs) {
+  return content.papers.map((paper, order) => {
+    const [lab, part] = [labs.get(paper.lab), parts.get(paper.part)];
+    const { title, authors, slug, year, arxiv } = paper;
+    const near = folded(`${title} ${authors} ${slug} ${year ?? ""} ${arxiv ?? ""}`);
+    const far = folded(`${paper.summary} ${lab.name} ${lab.title} ${part.name} ${part.title}`);
+    return { ...paper, order, lab, part, near, far };
+  });
+}
 
 // As catalogue.find: every word must occur; words in title and authors come first.
 function matching(papers, { words, part, status }) {
@@ -326,10 +332,7 @@ function paperMap(parts, papers, chosen) {
     const label = draw("text", { class: "kla-name", role: "button", tabindex: -1 });
     label.textContent = part.label;
     label.style.setProperty("--part", part.color);
-    label.addEventListener("click", (event) => {
-      event.stopPropagation();
-      chosen.part(part);
-    });
+    label.dataset.part = part.name;
     names.append(label);
     return label;
   });
@@ -369,10 +372,10 @@ function paperMap(parts, papers, chosen) {
     setAll(mark, { cx: x, cy: y });
   }
 
-  function nearest(event) {
+  function nearest(event, reach) {
     const box = svg.getBoundingClientRect();
     const [px, py] = [event.clientX - box.left, event.clientY - box.top];
-    let [best, least] = [null, REACH ** 2];
+    let [best, least] = [null, reach ** 2];
     for (const paper of state.found) {
       const [x, y] = place(paper);
       const d = (x - px) ** 2 + (y - py) ** 2;
@@ -400,11 +403,15 @@ function paperMap(parts, papers, chosen) {
     tip.style.top = `${above ? y - tip.offsetHeight - 14 : y + 16}px`;
   }
 
-  svg.addEventListener("pointermove", (event) => hover(nearest(event)));
+  svg.addEventListener("pointermove", (event) => 
+    hover(nearest(event, event.target.dataset.part ? 2 * SIZE : REACH)),
+  );
   svg.addEventListener("pointerleave", () => hover(null));
   svg.addEventListener("click", (event) => {
-    const paper = nearest(event);
+    const name = event.target.dataset.part; // a point under a name comes before the name
+    const paper = nearest(event, name ? 2 * SIZE : REACH);
     if (paper) chosen.point(paper);
+    else if (name) chosen.part(parts.find((part) => part.name === name));
   });
   const observer = new ResizeObserver(layOut);
   observer.observe(el);
@@ -428,24 +435,31 @@ const SHAPES = {
   diamond: (r) => `M0 ${-1.22 * r}L${1.22 * r} 0L0 ${1.22 * r}L${-1.22 * r} 0Z`,
 };
 
-// Each part's name stands at the middle of its points, moved a little where names would collide.
+// Each part's name stands near the middle of its points, where it covers the fewest of all points
+// and no other name.
 function placeNames(parts, papers, labels, place, width, height) {
+  const all = papers.map(place);
   const taken = [];
-  const tries = [0];
-  for (let d = 16; d <= 96; d += 16) tries.push(-d, d);
   parts.forEach((part, i) => {
-    const mine = papers.filter((paper) => paper.part.name === part.name).map(place);
+    const mine = all.filter((_, j) => papers[j].part.name === part.name);
     const [x, y] = [0, 1].map((axis) => median(mine.map((point) => point[axis])));
-    const half = labels[i].getComputedTextLength() / 2 + 4;
-    const cx = clampTo(x, half + 4, width - half - 4);
-    const free = (cy) =>
-      taken.every(
-        (box) => Math.abs(cx - box.x) > half + box.half || Math.abs(cy - box.y) > 17,
-      );
-    const shift = tries.find((d) => free(clampTo(y + d, 16, height - 30))) ?? 0;
-    const cy = clampTo(y + shift, 16, height - 30);
-    taken.push({ x: cx, y: cy, half });
-    setAll(labels[i], { x: cx.toFixed(1), y: (cy + 5).toFixed(1) });
+    const half = labels[i].getComputedTextLength() / 2 + 3;
+    let best = null;
+    for (let dy = -70; dy <= 70; dy += 7) {
+      for (let dx = -70; dx <= 70; dx += 14) {
+        const cx = clampTo(x + dx, half + 3, width - half - 3);
+        const cy = clampTo(y + dy, 14, height - 36);
+        const inside = ([px, py], reach) => Math.abs(px - cx) < half + reach && Math.abs(py - cy) < 8 + reach;
+        const covered = all.filter((point) => inside(point, 3)).length;
+        const clash = taken.filter(
+          (box) => Math.abs(cx - box.cx) < half + box.half && Math.abs(cy - box.cy) < 18,
+        ).length;
+        const cost = 14 * covered + 400 * clash + Math.hypot(cx - x, 1.3 * (cy - y));
+        if (!best || cost < best.cost) best = { cx, cy, half, cost };
+      }
+    }
+    taken.push(best);
+    setAll(labels[i], { x: best.cx.toFixed(1), y: (best.cy + 5).toFixed(1) });
   });
 }
 
@@ -493,8 +507,9 @@ function contents(root, { parts, labs }, linkTo) {
 function labsReady(labs) {
   const works = labs.filter((lab) => lab.status === "works").length;
   const begun = labs.filter((lab) => lab.status === "in progress").length;
-  if (works) return `${works} of ${labs.length} labs work`;
-  return begun ? `${begun} of ${labs.length} labs in progress` : `${labs.length} labs planned`;
+  const all = labs.length === 1 ? "1 lab" : `${labs.length} labs`;
+  if (works) return works === labs.length ? `${all}, all work` : `${works} of ${all} work`;
+  return begun ? `${begun} of ${all} in progress` : `${all} planned`;
 }
 
 function labList(labs, linkTo) {
