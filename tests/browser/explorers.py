@@ -32,9 +32,10 @@ class OnPage:
         self.lab = lab
         self.page = lab.page
         self.name = name
+        self.readouts: set[str] = set()  # all that were seen at the ends of the sliders
         self.root = lab.page.locator(f'.kl-explorer[data-name="{name}"]')
         self.root.scroll_into_view_if_needed()
-        self.wait(lambda state: state["picture"], 10)
+        assert self.wait(lambda state: state["picture"], 10)["picture"], f"{name} is not drawn"
 
     def state(self) -> dict:
         """What is shown: picture (a digest), controls, readouts, error, busy, slider positions."""
@@ -66,12 +67,13 @@ class OnPage:
 
     def press_and_wait(self, control: str, key: str, seconds: float = 5.0) -> dict:
         """Press a key on a slider; the state once it is answered."""
-        frame = self.state()["frame"]
+        before = self.state()
+        frame = before["frame"]
         self.press(control, key)
-        if not self.live:
-            self.page.wait_for_timeout(200)
-            return self.state()
-        self.page.wait_for_timeout(60)
+        self.page.wait_for_timeout(40 if self.live else 200)
+        state = self.state()
+        if not self.live or state["sliders"] == before["sliders"]:
+            return state  # it stood there already, and nothing was asked
         return self.wait(
             lambda state: not state["busy"] and (state["error"] or state["frame"] != frame), seconds
         )
@@ -79,19 +81,22 @@ class OnPage:
     def ends(self, control: str, seconds: float = 5.0) -> tuple[Scale | None, list[str]]:
         """Go to both ends by keyboard: the slider's scale, and what was wrong on the way."""
         values, wrong = [], []
+        self.readouts.add(str(self.state()["readouts"]))
+        index = self.sliders().index(control)
+        self.press_and_wait(control, "ArrowRight", seconds)  # away from the left end
         for key, at in (("Home", 0.0), ("End", 1.0)):
-            index = self.sliders().index(control)
             state = self.press_and_wait(control, key, seconds)
             if abs(state["sliders"][index] - at) > 1e-6:
                 wrong.append(f"{control}: {key} does not reach the end")
             values.append(state["controls"].get(control))
+            self.readouts.add(str(state["readouts"]))
         if not self.live or any(value is None for value in values) or values[0] == values[1]:
             return None, wrong
         low, high = values
         return Scale(control, low, high, False), wrong
 
     def drag(self, scale: Scale) -> tuple[dict, list[str]]:
-        """Drag a slider to its left end and back to two thirds: times, and what was wrong."""
+        """Drag a slider to its left end and back to another place: times, and what was wrong."""
         control, index = scale.control, self.sliders().index(scale.control)
         self.page.evaluate(
             "([name, index]) => kernellabPage.record(name, index)", [self.name, index]
@@ -108,8 +113,9 @@ class OnPage:
         mouse, start = self.page.mouse, before["sliders"][index]
         mouse.move(x(start), y)
         mouse.down()
+        end = 0.66 if abs(start - 0.66) > 0.1 else 0.4
         there = [start * (1 - k / 8) for k in range(1, 9)]
-        back = [0.66 * k / (MOVES - 8) for k in range(1, MOVES - 7)]
+        back = [end * k / (MOVES - 8) for k in range(1, MOVES - 7)]
         for at in (*there, *back):
             mouse.move(x(at), y)
             time.sleep(BETWEEN_MOVES)

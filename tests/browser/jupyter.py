@@ -232,9 +232,12 @@ class Lab:
         """Open the notebook and wait until its kernel is idle."""
         begin = time.monotonic()
         self.page.goto(f"{self.server.url}/lab/tree/{self.path}?token={self.server.token}&reset")
-        self.page.wait_for_function(
-            "path => kernellabPage.ready(path)", arg=self.path, timeout=timeout * 1000
-        )
+        deadline = begin + timeout
+        while not self.page.evaluate("path => kernellabPage.ready(path)", self.path):
+            if time.monotonic() > deadline:
+                shown = self.page.evaluate("kernellabPage.whatIsOpen()")
+                raise TimeoutError(f"{self.path} is not open after {timeout:g} s, but {shown}")
+            self.page.wait_for_timeout(50)
         self.seconds_to_open = time.monotonic() - begin
         return self
 
@@ -247,6 +250,12 @@ class Lab:
         self._until("kernellabPage.drawn()", timeout)
         self.seconds_to_last_explorer = time.monotonic() - begin
         return self
+
+    def first_screen(self, path: Path) -> None:
+        """Save a picture of what a reader sees first."""
+        self.page.evaluate("kernellabPage.toTop()")
+        self.page.wait_for_timeout(400)
+        self.page.screenshot(path=path)
 
     def start_cell(self, index: int, source: str | None = None) -> None:
         """Run one cell (counted from 0 over all cells), after replacing its source; don't wait."""

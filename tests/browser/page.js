@@ -13,6 +13,13 @@ window.kernellabPage = (() => {
     return session.isReady && session.session?.kernel?.status === "idle";
   }
 
+  function whatIsOpen() {
+    const context = panel()?.context;
+    const dialog = document.querySelector(".jp-Dialog")?.innerText ?? "no dialog";
+    const status = context?.sessionContext?.session?.kernel?.status ?? "no kernel";
+    return `${context?.path ?? "no notebook"}, ${status}, ${dialog}`;
+  }
+
   let running = false;
   let failure = null;
 
@@ -82,16 +89,23 @@ window.kernellabPage = (() => {
     return found[0];
   }
 
-  // Every widget that a cell put out stands in the page, and every explorer has its picture.
+  const painted = (node) => {
+    const all = plots(node);
+    return all.length > 0 && all.every((plot) => plot._fullLayout !== undefined);
+  };
+
+  function onScreen(node) {
+    const box = node.getBoundingClientRect();
+    return visible(node) && box.bottom > 0 && box.top < window.innerHeight;
+  }
+
+  // Every widget that a cell put out stands in the page, and every explorer on screen has its
+  // picture. JupyterLab skips what is far off the screen, so a picture there may come later.
   function drawn() {
     const waiting = [...document.querySelectorAll(".jp-OutputArea-output")].some((node) =>
       node.textContent.startsWith("Loading widget")
     );
-    const done = (node) => {
-      const all = plots(node);
-      return all.length > 0 && all.every((plot) => plot._fullLayout !== undefined);
-    };
-    return !waiting && explorers().every(done);
+    return !waiting && explorers().every((node) => painted(node) || !onScreen(node));
   }
 
   // A short word for everything that is drawn, so that two pictures can be told apart.
@@ -137,7 +151,7 @@ window.kernellabPage = (() => {
       sliders: sliders(node).map(position),
       // The scene that is shown; -1 once a control has left it.
       scene: shownIn(node, ".kl-scene").findIndex((one) => one.ariaPressed === "true"),
-      frame: plots(node)[0].layout?.meta?.frame ?? null,
+      frame: plots(node)[0]?.layout?.meta?.frame ?? null,
     };
   }
 
@@ -176,7 +190,7 @@ window.kernellabPage = (() => {
     const kinds = ["pointermove", "pointerdown", "keydown"];
     kinds.forEach((kind) => window.addEventListener(kind, hand, true));
     slider.addEventListener("input", input, true);
-    const painted = () =>
+    const afterPaint = () =>
       requestAnimationFrame(() => {
         const values = controls(node);
         // A message posted from an animation frame arrives after that frame is painted.
@@ -185,7 +199,7 @@ window.kernellabPage = (() => {
           trace.frames.push({ time: performance.now(), controls: values });
         channel.port2.postMessage(null);
       });
-    plots(node).forEach((plot) => plot.on("plotly_afterplot", painted));
+    plots(node).forEach((plot) => plot.on("plotly_afterplot", afterPaint));
     const watch = () => {
       if (shownIn(node, ".kl-busy").length) trace.busy = true;
     };
@@ -194,7 +208,7 @@ window.kernellabPage = (() => {
     trace.stop = () => {
       kinds.forEach((kind) => window.removeEventListener(kind, hand, true));
       slider.removeEventListener("input", input, true);
-      plots(node).forEach((plot) => plot.removeListener("plotly_afterplot", painted));
+      plots(node).forEach((plot) => plot.removeListener("plotly_afterplot", afterPaint));
       observer.disconnect();
     };
     node.kernellabTrace = trace;
@@ -227,9 +241,11 @@ window.kernellabPage = (() => {
     if (node.scrollWidth > node.clientWidth + 2) {
       found.push(`it is ${node.scrollWidth} px wide in a cell of ${node.clientWidth} px`);
     }
-    if (box.height > 640) found.push(`it is ${Math.round(box.height)} px high`);
+    if (box.height > 720) found.push(`it is ${Math.round(box.height)} px high, the screen 720`);
     for (const one of node.querySelectorAll("button, label, output, span, div, p")) {
-      const cut = getComputedStyle(one).overflowX !== "visible" && one.scrollWidth > one.clientWidth + 1;
+      const style = getComputedStyle(one);
+      if (style.textOverflow === "ellipsis" && one.title) continue; // shortened, whole in its tip
+      const cut = style.overflowX !== "visible" && one.scrollWidth > one.clientWidth + 1;
       if (cut && one.children.length === 0 && visible(one)) found.push(`${word(one)} is cut off`);
     }
     for (const plot of plots(node)) {
@@ -260,7 +276,9 @@ window.kernellabPage = (() => {
 
   return {
     unfinished,
-    ready, runAll, runCell, finished, errors, warnings, drawn, state, settled, record, latencies,
+    toTop: () => panel().content.scrollToItem(0),
+    ready, whatIsOpen, runAll, runCell, finished, errors, warnings,
+    drawn, state, settled, record, latencies,
     blemishes, explorer,
     slider: (name, index) => sliders(explorer(name))[index],
     sliderNames: (name) =>

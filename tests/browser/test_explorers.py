@@ -11,8 +11,7 @@ pytestmark = pytest.mark.browser
 def lab(server, context, report):
     notebooks.make(server.root)
     lab = jupyter.Lab(context, server, notebooks.EXPLORERS).open().run_all()
-    lab.page.wait_for_timeout(300)
-    lab.page.screenshot(path=report["folder"] / "made-explorers.png")
+    lab.first_screen(report["folder"] / "made-explorers.png")
     report["labs"][notebooks.EXPLORERS] = lab.report = {
         "open": lab.seconds_to_open,
         "run": lab.seconds_to_run,
