@@ -676,6 +676,7 @@ class Picture:
         self._place_colorbars()
         rules = [self._labelled_inside(*rule) for rule in self._rules]
         layout = self._stage.layout(self._titles, self._limits, rules, legend)
+        self._label_decades(layout)
         return Frame(self._traces, layout, self._readouts, legend)
 
     def _place_colorbars(self) -> None:
@@ -694,15 +695,7 @@ class Picture:
         """Turn a rule's label towards the middle of the panel, where there is room for it."""
         described = self._stage.panels[panel]
         log = described.x_log if letter == "x" else described.y_log
-        fixed = described.x_limits if letter == "x" else described.y_limits
-        ends = list(self._limits.get((panel, letter), fixed or ()))
-        if not ends:
-            drawn = [
-                spec[letter]
-                for spec in self._traces.values()
-                if spec["meta"]["panel"] == panel and isinstance(spec.get(letter), np.ndarray)
-            ]
-            ends = [value, *(end for values in drawn for end in _finite_ends(values))]
+        ends = self._ends(panel, letter, value)
         scale = math.log10 if log else float
         middle = (scale(min(ends)) + scale(max(ends))) / 2
         if "label" in shape and scale(value) > middle:
@@ -711,6 +704,30 @@ class Picture:
             else:
                 shape["label"] |= {"yanchor": "top"}
         return shape
+
+    def _ends(self, panel, letter, *values) -> list:
+        """The limits of an axis if they are set, else what its traces and ``values`` reach."""
+        described = self._stage.panels[panel]
+        fixed = described.x_limits if letter == "x" else described.y_limits
+        ends = list(self._limits.get((panel, letter), fixed or ()))
+        if ends:
+            return ends
+        drawn = [
+            spec[letter]
+            for spec in self._traces.values()
+            if spec["meta"]["panel"] == panel and isinstance(spec.get(letter), np.ndarray)
+        ]
+        return [*values, *(end for values in drawn for end in _finite_ends(values))]
+
+    def _label_decades(self, layout: dict) -> None:
+        """Label only powers of ten where a log axis spans several: 2 and 5 would crowd."""
+        for name, panel in self._stage.panels.items():
+            for letter, log in (("x", panel.x_log), ("y", panel.y_log)):
+                ends = self._ends(name, letter) if log and not panel.in_space else ()
+                decades = math.log10(max(ends) / min(ends)) if ends and min(ends) > 0 else 0
+                if decades > 1.5:
+                    axis = self._stage.axis_ids(name)[f"{letter}axis"]
+                    layout[f"{letter}axis{axis[1:]}"]["dtick"] = math.ceil(decades / 6)
 
     def _known(self, panel) -> Panel:
         if panel not in self._stage.panels:

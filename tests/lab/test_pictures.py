@@ -201,3 +201,10 @@ def test_what_cannot_be_shown_is_refused_in_one_sentence(picture, draw, sentence
 def test_panels_need_different_names():
     with pytest.raises(ValueError, match="different names"):
         Stage([Panel("a"), Panel("a")])
+
+
+def test_a_log_axis_over_decades_labels_powers_of_ten_only(picture):
+    picture.line("log", "long", [1e-6, 1.0], [1.0, 5.0])
+    layout = picture.finish().layout
+    assert layout["xaxis2"]["dtick"] == 1
+    assert "dtick" not in layout["yaxis2"]  # 1 to 5: the small digits are needed
