@@ -1,7 +1,8 @@
 """Make the data files again, byte for byte, from the packages that ship the originals.
 
 Run ``python data/build.py`` for all of them, or name some: ``python data/build.py digits.npz``.
-Needs statsmodels, scikit-learn and scikit-image, which kernellab itself does not. Checksums go to
+Needs statsmodels, scikit-learn and scikit-image (the extra ``data``), which kernellab itself does
+not. Checksums go to
 README.md.
 """
 
