@@ -138,9 +138,7 @@ def test_a_path_to_nowhere_is_refused_by_name(tmp_path, monkeypatch):
     before = catalogue.labs()
     monkeypatch.setattr(atlas.paths, "DATA", tmp_path)
     monkeypatch.setattr(catalogue, "labs", lambda: before)
-    with pytest.raises(
-        ValueError, match="path 'T': name must be .* got 'ridge_filter'"
-    ):
+    with pytest.raises(ValueError, match="path 'T': name must be .* got 'ridge_filter'"):
         atlas.suggested_paths()
 
 

@@ -52,6 +52,30 @@ function linker(model) {
   };
 }
 
+// While a notebook opens, cells above its section still grow and push the section away. So for a few
+// seconds the section is brought back, until it stays or the reader takes over.
+function keepInView(id) {
+  const until = performance.now() + 6000;
+  const taken = new AbortController();
+  for (const kind of ["wheel", "keydown", "pointerdown"]) {
+    window.addEventListener(kind, () => taken.abort(), { capture: true, signal: taken.signal });
+  }
+  let still = 0;
+  const look = () => {
+    if (taken.signal.aborted) return;
+    if (still >= 8 || performance.now() > until) return taken.abort();
+    const anchors = document.querySelectorAll(`[data-jupyter-id="${CSS.escape(id)}"]`);
+    const heading = [...anchors].map((a) => a.closest("h1, h2, h3, h4")).find((h) => h?.offsetParent);
+    if (heading) {
+      const before = heading.getBoundingClientRect().top;
+      heading.scrollIntoView({ block: "start" });
+      still = Math.abs(heading.getBoundingClientRect().top - before) < 2 ? still + 1 : 0;
+    }
+    setTimeout(look, 150);
+  };
+  setTimeout(look, 600);
+}
+
 // --- the atlas ---------------------------------------------------------------------------------
 
 function atlas(root, content, linkTo) {
@@ -281,6 +305,7 @@ function paperCard(linkTo, close) {
     const where = make("div", "kla-card-lab");
     if (paper.href) {
       open = linkTo(paper.href, "Open the lab", "kla-open");
+      if (paper.href.includes("#")) open.addEventListener("click", () => keepInView(paper.slug));
       where.append(open, make("span", null, paper.lab.title));
     } else {
       where.append(make("strong", null, `Planned in lab ${paper.lab.number}: `), paper.lab.title);
