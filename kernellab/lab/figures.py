@@ -71,6 +71,7 @@ TEMPLATE = {
         "colorway": list(COLORS.values()),
         "xaxis": AXIS,
         "yaxis": AXIS,
+        "separators": ".",  # no thousands: a year is 1998.5, not 1,998.5
         "hovermode": "closest",
         "hoverlabel": {"font": {"size": 14}},
         "legend": {"font": {"size": TICKS}, "bgcolor": "rgba(0,0,0,0)"},
