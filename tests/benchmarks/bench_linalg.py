@@ -1,15 +1,10 @@
-"""Kernel linear algebra beside its peers: ridge paths, partial factorisations, changes of a factor.
+"""Kernel linear algebra beside its peers: ridge paths, partial and changing factorisations."""
 
-Run as ``python -m tests.benchmarks.bench_linalg``. Every row first checks that all sides compute
-the same thing, then prints the best time of each and how many times slower the peer is.
-"""
-
-import time
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import numpy as np
 
+from kernellab.commands.bench import Row
 from kernellab.compute import iterative, linalg, lowrank, online
 from kernellab.compute.kernels import Gaussian
 from kernellab.compute.ridge import FeatureRidgePath, RidgePath
@@ -18,18 +13,8 @@ from tests.naive import linalg as naive
 PENALTIES = np.logspace(-3, 2, 30)
 
 
-class Row(NamedTuple):
-    """One comparison: what is computed, at which size, by us and by each peer."""
-
-    name: str
-    size: str
-    ours: Callable[[], np.ndarray]
-    peers: dict[str, Callable[[], np.ndarray]]
-    tolerance: float = 1e-6  # of the results, relative to their largest entry
-
-
 def rows() -> Iterator[Row]:
-    """All rows, peers imported only here."""
+    """All rows; a peer is imported when it runs."""
     for n in (200, 500, 1000):
         yield ridge_path(n)
     for n in (500, 2000):
@@ -202,35 +187,3 @@ def dictionary(n: int) -> Row:
         lambda: np.flatnonzero(online.KernelDictionary(kernel, 1e-4).observe(x).added),
         {"plain NumPy": plain_numpy},
     )
-
-
-def best_time(function: Callable[[], object], budget: float = 0.5) -> float:
-    """Least time of a few calls, after one that warms the caches, in seconds."""
-    function()
-    times = []
-    while not times or (sum(times) < budget and len(times) < 20):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-def main() -> None:
-    print(f"{'work':<30}{'size':<18}{'peer':<28}{'ours':>10}{'peer':>12}{'ratio':>9}")
-    for row in rows():
-        expected = row.ours()
-        seconds = best_time(row.ours)
-        for name, peer in row.peers.items():
-            np.testing.assert_allclose(
-                peer(), expected, atol=row.tolerance * np.abs(expected).max(), rtol=0
-            )
-            other = best_time(peer)
-            print(
-                f"{row.name:<30}{row.size:<18}{name:<28}{seconds * 1e3:>7.2f} ms"
-                f"{other * 1e3:>9.2f} ms{other / seconds:>8.1f}x",
-                flush=True,
-            )
-
-
-if __name__ == "__main__":
-    main()

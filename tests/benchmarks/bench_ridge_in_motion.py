@@ -1,20 +1,17 @@
-"""The ridge in motion lab beside its peers: streams, fixed centres, a teacher.
-
-Run as ``python -m tests.benchmarks.bench_ridge_in_motion``. Every row first checks that all sides
-compute the same thing, then prints the best time of each and how many times slower the peer is.
-"""
+"""The ridge in motion lab beside its peers: streams, fixed centres, a teacher."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
+from kernellab.commands.bench import Row
 from kernellab.compute.kernels import Gaussian, Matern12
 from kernellab.methods.ridge_regression import ridge_in_motion as motion
-from tests.benchmarks.bench_linalg import Row, best_time, gaussian_gram
+from tests.benchmarks.bench_linalg import gaussian_gram
 
 
 def rows() -> Iterator[Row]:
-    """All rows, peers imported only here."""
+    """All rows; a peer is imported when it runs."""
     for n in (500, 2000, 8000):
         yield newton_stream(n)
     for n in (500, 2000):
@@ -30,13 +27,13 @@ def newton_stream(n: int) -> Row:
 
     The peer gets the dictionary's features for free, and does the recursion only.
     """
-    import padasip
-
     x, y = motion.sine_stream(n, 0.1, 0)
     kernel = Gaussian(0.15)
     features, _ = motion.OnlineNewton(kernel, 1e-4)._features(x)
 
     def plain():
+        import padasip
+
         # padasip's step: eps is the ridge, mu = 1 forgets nothing.
         peer = padasip.filters.FilterRLS(n=features.shape[1], mu=1.0, eps=1.0, w="zeros")
         return peer.run(y, features)[0]
@@ -137,24 +134,3 @@ def epoch(p: int) -> Row:
         return weights
 
     return Row("projected gradient, 5 epochs", f"n=1400, p={p}", ours, {"SciPy": scipy})
-
-
-def main() -> None:
-    print(f"{'work':<30}{'size':<16}{'peer':<26}{'ours':>10}{'peer':>12}{'ratio':>9}")
-    for row in rows():
-        expected = row.ours()
-        seconds = best_time(row.ours)
-        for name, peer in row.peers.items():
-            np.testing.assert_allclose(
-                peer(), expected, atol=row.tolerance * np.abs(expected).max(), rtol=0
-            )
-            other = best_time(peer)
-            print(
-                f"{row.name:<30}{row.size:<16}{name:<26}{seconds * 1e3:>7.2f} ms"
-                f"{other * 1e3:>9.2f} ms{other / seconds:>8.1f}x",
-                flush=True,
-            )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,20 +1,16 @@
-"""The ridge rates lab beside its peers: Sobolev ridge regression, the effective ridge.
-
-Run as ``python -m tests.benchmarks.bench_ridge_rates``. Every row first checks that all sides
-compute the same thing, then prints the best time of each and how many times slower the peer is.
-"""
+"""The ridge rates lab beside its peers: Sobolev ridge regression, the effective ridge."""
 
 import math
 from collections.abc import Iterator
 
 import numpy as np
 
+from kernellab.commands.bench import Row
 from kernellab.methods.ridge_regression import ridge_rates
-from tests.benchmarks.bench_linalg import Row, best_time
 
 
 def rows() -> Iterator[Row]:
-    """All rows, peers imported only here."""
+    """All rows; a peer is imported when it runs."""
     for n in (250, 1000, 2000):
         yield sobolev_ridge(n)
     for p in (1000, 10_000, 100_000):
@@ -23,9 +19,6 @@ def rows() -> Iterator[Row]:
 
 def sobolev_ridge(n: int) -> Row:
     """A fit and its values at 1,000 new points; the peers are handed the Gram matrices."""
-    from himalaya.kernel_ridge import solve_kernel_ridge_eigenvalues
-    from sklearn.kernel_ridge import KernelRidge
-
     rng = np.random.default_rng(0)
     x, at = rng.random(n), rng.random(1000)
     y = ridge_rates.fourier_target(x, 0.5) + 0.5 * rng.standard_normal(n)
@@ -33,9 +26,13 @@ def sobolev_ridge(n: int) -> Row:
     gram, cross = ridge_rates.sobolev_gram(x), ridge_rates.sobolev_gram(at, x)
 
     def scikit_learn():
+        from sklearn.kernel_ridge import KernelRidge
+
         return KernelRidge(alpha=n * ridge, kernel="precomputed").fit(gram, y).predict(cross)
 
     def himalaya():
+        from himalaya.kernel_ridge import solve_kernel_ridge_eigenvalues
+
         return cross @ solve_kernel_ridge_eigenvalues(gram, y[:, None], alpha=n * ridge)[:, 0]
 
     return Row(
@@ -66,24 +63,3 @@ def effective_ridge(p: int) -> Row:
         lambda: np.array([ridge_rates.effective_ridge(eigenvalues, 200, tail=tail)]),
         {"SciPy brentq": scipy},
     )
-
-
-def main() -> None:
-    print(f"{'work':<30}{'size':<12}{'peer':<16}{'ours':>10}{'peer':>12}{'ratio':>9}")
-    for row in rows():
-        expected = row.ours()
-        seconds = best_time(row.ours)
-        for name, peer in row.peers.items():
-            np.testing.assert_allclose(
-                peer(), expected, atol=row.tolerance * np.abs(expected).max(), rtol=0
-            )
-            other = best_time(peer)
-            print(
-                f"{row.name:<30}{row.size:<12}{name:<16}{seconds * 1e3:>7.3f} ms"
-                f"{other * 1e3:>9.2f} ms{other / seconds:>8.1f}x",
-                flush=True,
-            )
-
-
-if __name__ == "__main__":
-    main()
