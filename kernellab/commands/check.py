@@ -151,11 +151,16 @@ def check_notebook(path: Path) -> Iterator[tuple[Path, Fault]]:
     """One notebook, a lab or not: normal form, slides, links."""
     notebook = notebooks.read(path)
     cells = notebook["cells"]
-    found = notebooks.difference(notebook)
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    executed = not code or any(cell.get("execution_count") for cell in code)
+    found = notebooks.difference(notebook) if executed else []
     for cell in cells:
         cell.setdefault("id", "?")
         cell.setdefault("metadata", {})
-    found += notebooks.faults(notebook)
+    if executed:
+        found += notebooks.faults(notebook)
+    else:  # one line instead of several for each cell
+        found.append(Fault("", "was never executed; `kernellab save` executes and stores it"))
     found += rules.slides(cells) + rules.tags(cells) + rules.links(path, cells)
     for fault in found:
         yield path, fault
