@@ -22,6 +22,7 @@ export function show({ model, el, Plotly }) {
   const around = about.controls ? surroundings(root, about, picture.el, talk) : null;
   if (!around) root.append(picture.el);
   el.append(root);
+  const endStage = onStage(root, (by) => around?.step(by));
 
   const take = (message, buffers) => {
     if (picture.take(message, buffers) === "missed") {
@@ -40,6 +41,7 @@ export function show({ model, el, Plotly }) {
   model.send({ kind: "hello", frame: message.frame });
   return () => {
     model.off("msg:custom", listen);
+    endStage();
     around?.remove();
     picture.remove();
   };
@@ -83,13 +85,82 @@ function conversation(model, view, root) {
   };
 }
 
+// --- on a stage ------------------------------------------------------------------------------
+
+const SCENE_KEYS = { n: 1, "]": 1, p: -1, "[": -1 };
+
+const inSlides = () => document.body.dataset.jpDeckMode === "presenting";
+
+const STAGE = { width: 1140, margin: 20 }; // px: how wide an explorer is laid out in slides; its air
+
+// Presents one explorer: keys step its scenes while it is the one in view (or has the focus), and
+// in slides it fills the projector. Returns what ends this.
+function onStage(root, step) {
+  const press = (event) => {
+    const by = SCENE_KEYS[event.key];
+    const combined = event.ctrlKey || event.altKey || event.metaKey;
+    if (!by || (combined && !event.getModifierState("AltGraph"))) return;
+    if (takesText(event.target) || inFront() !== root) return;
+    event.preventDefault();
+    event.stopPropagation();
+    step(by);
+  };
+  let zoom = 1;
+  const enlarge = (by) => {
+    zoom = by;
+    root.classList.toggle("kl-on-stage", zoom !== 1);
+    root.style.setProperty("--kl-zoom", zoom);
+  };
+  const fit = () => enlarge(inSlides() ? innerWidth / STAGE.width : 1);
+  // What is too high for the window shrinks to fit; it grows again when the window does.
+  const high = new ResizeObserver(() => {
+    const room = (innerHeight - STAGE.margin) / root.getBoundingClientRect().height;
+    if (inSlides() && room < 1) enlarge(zoom * room);
+  });
+  const slides = new MutationObserver(fit);
+  slides.observe(document.body, { attributeFilter: ["data-jp-deck-mode"] });
+  high.observe(root);
+  window.addEventListener("resize", fit);
+  window.addEventListener("keydown", press, true);
+  fit();
+  return () => {
+    slides.disconnect();
+    high.disconnect();
+    window.removeEventListener("resize", fit);
+    window.removeEventListener("keydown", press, true);
+  };
+}
+
+const takesText = (el) =>
+  Boolean(el.closest?.("input:not([type=range], [type=checkbox], [type=radio]), textarea, select")) ||
+  el.isContentEditable;
+
+// The explorer that scene keys mean: the one with the focus, or, where a lab is presented, the one
+// that fills most of the window.
+function inFront() {
+  const focused = document.activeElement?.closest(".kl-explorer");
+  if (focused && shownArea(focused)) return focused;
+  if (!inSlides() && !document.body.dataset.voila) return null;
+  const all = [...document.querySelectorAll(".kl-explorer")].map((el) => [shownArea(el), el]);
+  const [area, best] = all.reduce((a, b) => (b[0] > a[0] ? b : a), [0, null]);
+  return area > 0 ? best : null;
+}
+
+function shownArea(el) {
+  if (!el.checkVisibility({ visibilityProperty: true, opacityProperty: true })) return 0;
+  const box = el.getBoundingClientRect();
+  const width = Math.min(box.right, innerWidth) - Math.max(box.left, 0);
+  const height = Math.min(box.bottom, innerHeight) - Math.max(box.top, 0);
+  return Math.max(0, width) * Math.max(0, height);
+}
+
 // --- the picture -----------------------------------------------------------------------------
 
 function pictureView(Plotly, about, painted) {
   const el = make("div", "kl-picture");
   const plot = make("div", "kl-plot");
   el.append(plot);
-  el.style.height = `${about.height}px`;
+  el.style.height = `calc(${about.height}px * var(--kl-zoom, 1))`;
   if (about.alt) {
     el.setAttribute("role", "img");
     el.setAttribute("aria-label", about.alt);
@@ -103,7 +174,9 @@ function pictureView(Plotly, about, painted) {
   let drawing = Promise.resolve();
   let wanted = false;
 
-  const size = () => el.clientWidth;
+  // In the units of the drawing, which a projected slide enlarges as a whole.
+  const zoom = () => Number(getComputedStyle(el).getPropertyValue("--kl-zoom")) || 1;
+  const size = () => Math.floor(el.clientWidth / zoom());
   const paint = async () => {
     wanted = false;
     if (!size()) return; // hidden; the observer paints once there is room
@@ -275,6 +348,7 @@ function surroundings(root, about, picture, talk) {
       root.classList.toggle("kl-is-stale", dynamic.stale || Boolean(dynamic.error));
       run?.show(dynamic.run);
     },
+    step: scenes.step,
     remove: scenes.remove,
   };
 }
@@ -307,8 +381,11 @@ function sceneRow(scenes, talk) {
     play.setAttribute("aria-label", "play the scenes");
   };
   const step = (by) => go((current + by + scenes.length) % scenes.length);
-  const previous = button("‹", "previous scene", () => (stop(), step(-1)));
-  const following = button("›", "next scene", () => (stop(), step(1)));
+  const byHand = (by) => (stop(), step(by));
+  const previous = button("‹", "previous scene", () => byHand(-1));
+  const following = button("›", "next scene", () => byHand(1));
+  previous.title = "previous scene (key p or [ while presenting)";
+  following.title = "next scene (key n or ] while presenting)";
   const play = button("▶", "play the scenes", () => {
     if (playing !== null) return stop();
     step(1);
@@ -337,6 +414,7 @@ function sceneRow(scenes, talk) {
   return {
     el,
     look,
+    step: byHand,
     remove: stop,
     show(scene, touched) {
       current = scene;
