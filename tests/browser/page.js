@@ -250,11 +250,9 @@ window.kernellabPage = (() => {
     }
     for (const plot of plots(node)) {
       const frame = plot.getBoundingClientRect();
-      const kinds = [".xtitle", ".ytitle", ".annotation-text", ".legendtext", ".xtick text", ".ytick text"];
-      const texts = kinds
-        .flatMap((kind) => [...plot.querySelectorAll(kind)].map((one) => ({ kind, one })))
-        .filter(({ one }) => visible(one) && one.textContent.trim())
-        .map(({ kind, one }) => ({ kind, one, at: one.getBoundingClientRect() }));
+      const texts = [...plot.querySelectorAll(".infolayer text, [class*=axislayer] text")]
+        .filter((one) => visible(one) && one.textContent.trim())
+        .map((one) => ({ one, at: one.getBoundingClientRect() }));
       for (const { one, at } of texts) {
         const out = Math.max(frame.left - at.left, at.right - frame.right, frame.top - at.top, at.bottom - frame.bottom);
         if (out > 2) found.push(`${word(one)} leaves the picture by ${Math.round(out)} px`);

