@@ -69,6 +69,7 @@ def _environment(args):
     """What the stages run in: progress in a temporary folder, caches as asked for."""
     with tempfile.TemporaryDirectory(prefix="kernellab-test-") as folder:
         environment = {
+            "OPENBLAS_NUM_THREADS": "1",  # as in `kernellab lab`
             **os.environ,
             "KERNELLAB_DATA_DIR": os.path.join(folder, "data"),
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a warning of the debugger on every kernel

@@ -721,13 +721,16 @@ class Picture:
 
     def _label_decades(self, layout: dict) -> None:
         """Label only powers of ten where a log axis spans several: 2 and 5 would crowd."""
+        domains = self._stage.domains()
         for name, panel in self._stage.panels.items():
+            left, right = domains[name][0]
+            labels = {"x": max((right - left) * _NOMINAL_WIDTH / 60, 2), "y": 6}  # that fit
             for letter, log in (("x", panel.x_log), ("y", panel.y_log)):
                 ends = self._ends(name, letter) if log and not panel.in_space else ()
                 decades = math.log10(max(ends) / min(ends)) if ends and min(ends) > 0 else 0
                 if decades > 1.5:
                     axis = self._stage.axis_ids(name)[f"{letter}axis"]
-                    layout[f"{letter}axis{axis[1:]}"]["dtick"] = math.ceil(decades / 6)
+                    layout[f"{letter}axis{axis[1:]}"]["dtick"] = math.ceil(decades / labels[letter])
 
     def _known(self, panel) -> Panel:
         if panel not in self._stage.panels:

@@ -204,7 +204,7 @@ def test_panels_need_different_names():
 
 
 def test_a_log_axis_over_decades_labels_powers_of_ten_only(picture):
-    picture.line("log", "long", [1e-6, 1.0], [1.0, 5.0])
+    picture.line("log", "long", [1e-4, 1.0], [1.0, 5.0])
     layout = picture.finish().layout
     assert layout["xaxis2"]["dtick"] == 1
     assert "dtick" not in layout["yaxis2"]  # 1 to 5: the small digits are needed

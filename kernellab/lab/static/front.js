@@ -184,8 +184,9 @@ function pictureView(Plotly, about, painted) {
     drawn = size();
     // Copies, because plotly notes the reader's zoom in what it is given. A zoom survives as long
     // as "uirevision" (the scene) stays the same.
-    const traces = data.map((trace) => ({ ...trace }));
-    const shaped = { ...structuredClone(layout), width: drawn };
+    const by = Math.min(1, Math.max(SMALLEST, drawn / NOMINAL));
+    const traces = data.map((trace) => shrunk({ ...trace }, by));
+    const shaped = { ...shrunk(structuredClone(layout), by), width: drawn };
     if (shaped.margin && dynamic.legend_room) {
       shaped.margin.b += legendRoom(traces, shaped, drawn) - dynamic.legend_room;
     }
@@ -237,6 +238,26 @@ function pictureView(Plotly, about, painted) {
 
 // The pixels a legend needs below the picture. Python's estimate knows neither the true width of the
 // page nor that of the letters; plotly makes no room for a legend at the foot of a figure.
+// Panels stand at fractions of the picture, laid out for NOMINAL pixels. In a narrower picture the
+// letters and margins shrink with them, or titles would run into the panel beside.
+const NOMINAL = 800;
+const SMALLEST = 0.68; // of the letters; below, they could not be read
+
+function shrunk(value, by, key = "") {
+  if (by === 1 || value === null || typeof value !== "object" || ArrayBuffer.isView(value)) {
+    return value;
+  }
+  if (Array.isArray(value)) {
+    const plain = typeof value[0] !== "object" || ArrayBuffer.isView(value[0]);
+    return plain ? value : value.map((item) => shrunk(item, by, key));
+  }
+  const scaled = (k, v) => {
+    const length = (/font$/i.test(key) && k === "size") || key === "margin";
+    return length && typeof v === "number" ? v * by : shrunk(v, by, k);
+  };
+  return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, scaled(k, v)]));
+}
+
 function legendRoom(traces, layout, width) {
   const pen = (legendRoom.pen ??= make("canvas").getContext("2d"));
   pen.font = `${layout.legend.font.size}px ${layout.legend.font.family}`;
