@@ -23,6 +23,12 @@
     document.head.append(link);
   }
 
+  // How much larger than 1280 x 720 the projector is; deck.css enlarges cards by it.
+  function measure() {
+    const zoom = Math.min(window.innerWidth / 1280, window.innerHeight / 720);
+    document.body.style.setProperty("--kl-deck-zoom", zoom);
+  }
+
   // The notebook in front. A notebook is told by its session, without JupyterLab's classes.
   const notebookIn = (app) => {
     const panel = app.shell.currentWidget;
@@ -83,6 +89,8 @@
     autoStart: true,
     activate: (app) => {
       addStyle();
+      measure();
+      window.addEventListener("resize", measure);
       present(app).catch((error) => console.error("kernellab present:", error));
     },
   };
