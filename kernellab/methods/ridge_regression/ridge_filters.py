@@ -1318,15 +1318,6 @@ def learning_curve(
     return np.array(losses)
 
 
-def log_log_slope(sizes, losses) -> float:
-    """Return the least-squares slope of log(losses) over log(sizes), two or more points."""
-    sizes = as_vector("sizes", sizes)
-    losses = as_vector("losses", losses, length=sizes.size)
-    if sizes.size < 2 or sizes.min() <= 0 or losses.min() <= 0:
-        raise ValueError("sizes and losses must be two or more positive numbers")
-    return float(np.polyfit(np.log(sizes), np.log(losses), 1)[0])
-
-
 def simulate_circle(eigenvalues, energy, n: int, noise_variance: float, profile, rng) -> float:
     """Draw one shifted grid, phases and noise, fit the filter literally, and return its loss.
 
