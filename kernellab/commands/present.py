@@ -25,10 +25,11 @@ HELP = "show a lab as slides with live explorers, or as a page (--app)"
 DESCRIPTION = """\
 Show a lab as slides with live explorers: JupyterLab opens on the lab, runs all of it and starts the
 slides. Or, with --app, as a page without code, by Voila. Both listen on this machine only and ask
-for a token; neither changes the notebook.
+for a token; neither changes the notebook or your progress, so every lecture starts afresh.
 
 keys while slides are shown:
-  Space, Shift-Space   next and previous step (fragment, slide below, slide)
+  Space, Shift-Space   next and previous step (fragment, slide below, slide); also Page Down and
+                       Page Up, which a presenter's remote control sends
   arrow keys           left and right by slides, up and down within one
   n or ]               the explorer's next scene
   p or [               its previous scene
@@ -72,10 +73,12 @@ def check_installed(form: str) -> None:
         raise UsageError(f"{package} is not installed; pip install -e '.[present]' adds it")
 
 
-def environment(form: str) -> dict[str, str]:
+def environment(form: str, folder: Path) -> dict[str, str]:
     """The environment of the server: our settings come before the user's own.
 
-    The slides' extension and the page's template are found through ``JUPYTER_PATH``.
+    The slides' extension and the page's template are found through ``JUPYTER_PATH``. Guesses and
+    attempts are kept in ``folder``, for this session only: yesterday's guess would give today's
+    answer away, and the exercises' cells, which run too, are nobody's attempts.
     """
     settings = lab.environment()
     if form == "slides":
@@ -83,7 +86,11 @@ def environment(form: str) -> dict[str, str]:
             [str(SETTINGS), settings["JUPYTER_CONFIG_PATH"]]
         )
     paths = [str(SETTINGS), os.environ.get("JUPYTER_PATH", "")]
-    return {**settings, "JUPYTER_PATH": os.pathsep.join(filter(None, paths))}
+    return {
+        **settings,
+        "JUPYTER_PATH": os.pathsep.join(filter(None, paths)),
+        "KERNELLAB_DATA_DIR": str(folder / "progress"),
+    }
 
 
 def slides_command(
@@ -146,20 +153,19 @@ def _open_when_up(server: subprocess.Popen, address: str) -> None:
             time.sleep(0.2)
 
 
-def _show_slides(notebook: Path, args) -> int:
-    with tempfile.TemporaryDirectory(prefix="kernellab-", ignore_cleanup_errors=True) as folder:
-        copy_settings(Path(folder))
-        command = slides_command(notebook, Path(folder), args.port, not args.no_browser, args.extra)
-        print("Slides: Space goes on, n and p step an explorer's scenes, F11 fills the screen.")
-        return serve(subprocess.Popen(command, env=environment("slides")))
+def _show_slides(notebook: Path, folder: Path, args) -> int:
+    copy_settings(folder)
+    command = slides_command(notebook, folder, args.port, not args.no_browser, args.extra)
+    print("Slides: Space goes on, n and p step an explorer's scenes, F11 fills the screen.")
+    return serve(subprocess.Popen(command, env=environment("slides", folder)))
 
 
-def _show_app(notebook: Path, args) -> int:
+def _show_app(notebook: Path, folder: Path, args) -> int:
     port = _free_port() if args.port is None else args.port
     token = secrets.token_urlsafe(24)
     address = f"http://127.0.0.1:{port}/?token={token}"
     # In the environment, not on the command line, which other users of the machine can read.
-    settings = {**environment("app"), "JUPYTER_TOKEN": token}
+    settings = {**environment("app", folder), "JUPYTER_TOKEN": token}
     server = subprocess.Popen(app_command(notebook, port, args.extra), env=settings)
     print(f"The page (it runs the lab first, which takes some seconds): {address}", flush=True)
     if not args.no_browser:
@@ -173,4 +179,6 @@ def run(args) -> int:
     notebook = lab.find_notebook(args.notebook)
     if args.port is not None and not 0 <= args.port <= 65535:
         raise UsageError(f"--port must lie between 0 and 65535, not {args.port}")
-    return (_show_app if args.app else _show_slides)(notebook, args)
+    show = _show_app if args.app else _show_slides
+    with tempfile.TemporaryDirectory(prefix="kernellab-", ignore_cleanup_errors=True) as folder:
+        return show(notebook, Path(folder), args)

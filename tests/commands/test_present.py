@@ -91,6 +91,15 @@ def test_slides_leave_the_readers_own_jupyterlab_alone(started, tmp_path, monkey
     assert list(own.iterdir()) == []
 
 
+@pytest.mark.parametrize("options", [[], ["--app", "--no-browser"]])
+def test_every_showing_starts_without_guesses(started, tmp_path, monkeypatch, options):
+    monkeypatch.setenv("KERNELLAB_DATA_DIR", str(tmp_path / "mine"))
+    main(["present", "alpha", *options])
+    [(_, env)] = started
+    kept = Path(env["KERNELLAB_DATA_DIR"])
+    assert kept != tmp_path / "mine" and not kept.parent.exists(), "gone with the session"
+
+
 def test_the_page_is_served_by_voila(started, course, capsys):
     assert main(["present", "alpha", "--app", "--no-browser", "--port", "9998"]) == 0
     [(command, env)] = started

@@ -51,8 +51,35 @@
   // The deck's keys are for cells; they work as soon as one has the focus.
   const focus = (notebook) => {
     notebook.mode = "command";
-    (notebook.activeCell ?? notebook).node.focus();
+    (notebook.activeCell ?? notebook).node.focus({ preventScroll: true });
   };
+
+  const presenting = () => document.body.dataset.jpDeckMode === "presenting";
+  const isSlider = (el) => el.matches?.("input[type=range]");
+  const takesText = (el) =>
+    el.isContentEditable || el.matches?.("input:not([type=range], [type=checkbox], [type=radio]), textarea, select");
+
+  // The deck hears its keys only while a cell has the focus. Who has just moved a slider goes on
+  // with Space all the same, and the keys of a presenter's remote control always work.
+  function hearKeys(app, notebook) {
+    const press = (event) => {
+      if (!presenting() || event.ctrlKey || event.altKey || event.metaKey || takesText(event.target)) return;
+      const space = event.key === " " && isSlider(event.target);
+      const on = event.key === "PageDown" || (space && !event.shiftKey);
+      const back = event.key === "PageUp" || (space && event.shiftKey);
+      if (!on && !back) return;
+      event.preventDefault();
+      event.stopPropagation();
+      const way = on ? { direction: "down", alternate: "forward" } : { direction: "up", alternate: "back" };
+      app.commands.execute("deck:go", way).then(() => focus(notebook));
+    };
+    window.addEventListener("keydown", press, true);
+    // A button that was clicked by hand must not keep Space for itself.
+    document.addEventListener("click", ({ target, detail }) => {
+      const mine = target.closest?.(".kl-explorer, .kl-card");
+      if (presenting() && detail > 0 && mine && !isSlider(target) && !takesText(target)) focus(notebook);
+    });
+  }
 
   // "Run all" ends on the last cell; whoever presents stays where they are.
   async function runAll(app, notebook) {
@@ -77,6 +104,7 @@
     document.body.dataset.klDeck = "running";
     await app.commands.execute("deck:start");
     follow(notebook);
+    hearKeys(app, notebook);
     focus(notebook);
     await runAll(app, notebook);
     focus(notebook);
