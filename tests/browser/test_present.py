@@ -188,6 +188,22 @@ def test_a_text_field_keeps_its_keys(show):
     show.page.evaluate("document.querySelector('#probe').remove()")
 
 
+def test_after_a_slider_the_slides_go_on(show):
+    if show.form != "slides":
+        pytest.skip("only slides go on")
+    [(name, *_)] = show.page.evaluate(IN_VIEW)[:1]
+    explorer = show.page.locator(f'.kl-explorer[data-name="{name}"]')
+    explorer.locator("input[type=range]").first.click()
+    show.press("Space")
+    assert name not in [one[0] for one in show.page.evaluate(IN_VIEW)]
+    show.press("PageUp")
+    explorer.locator(".kl-scene").nth(1).click()
+    show.press("Space")
+    assert name not in [one[0] for one in show.page.evaluate(IN_VIEW)]
+    show.press("Shift+Space")
+    assert name in [one[0] for one in show.page.evaluate(IN_VIEW)]
+
+
 def test_nothing_failed_and_nothing_came_from_outside(show):
     assert show.page.evaluate(ERRORS) == []
     assert show.page_errors == []
