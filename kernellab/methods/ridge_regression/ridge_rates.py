@@ -315,7 +315,7 @@ def rate_exponent(smoothness: float, beta: float) -> float:
 def theory_ridge(n: int, smoothness: float, beta: float, scale: float = 1.0) -> float:
     """Return the penalty that attains the best rate, scale * n^(-beta/(s beta + 1)).
 
-    It also works for targets outside the space (s < 1), for which it falls faster than 1/n.
+    It also works for targets outside the space, s < 1; for s < 1 - 1/beta it falls faster than 1/n.
 
     Paper: on-the-optimality-of-misspecified-kernel (Zhang et al. 2023, arXiv:2305.07241)
 
