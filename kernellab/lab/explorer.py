@@ -8,7 +8,6 @@ the readouts, and the control values they belong to (``layout.meta`` of the figu
 
 import contextlib
 import logging
-import os
 import threading
 import time
 import traceback as tracebacks
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from kernellab.lab.controls import Choice, Choices, Control
 from kernellab.lab.digest import TooNear, figure_lines
 from kernellab.lab.figures import Figure
+from kernellab.lab.numbers import RoundingBoundary, saving
 from kernellab.lab.pictures import Frame, Panel, Picture, Stage
 
 logger = logging.getLogger(__name__)
@@ -229,7 +229,7 @@ class Explorer:
     def _repr_mimebundle_(self, include=None, exclude=None, **_):
         text = self.text()
         bundle = {"text/plain": text}
-        if _saving():
+        if saving():
             with self._lock, self.figure.off_stage():
                 kept = self.values, self._drawn_values, self.result, self._last, self._scene
                 self.scene(0)
@@ -269,14 +269,18 @@ class Explorer:
             self._apply(values, index)
             self._complete()
             if self.error is not None:
-                if _saving() and not isinstance(self._problem, ValueError):
+                if saving() and isinstance(self._problem, RoundingBoundary):
+                    raise RoundingBoundary(
+                        f'explorer "{self.name}", scene "{scene.title}": {self._problem}'
+                    )
+                if saving() and not isinstance(self._problem, ValueError):
                     raise self._problem
                 return "\n".join([*lines, f"   error: {self.error}"])
             lines += [
                 f"   {readout.label}: {'(changes)' if readout.volatile else readout.text}"
                 for readout in self._last.readouts
             ]
-            lines += [f"   {line}" for line in figure_lines(self.figure, strict=_saving())]
+            lines += [f"   {line}" for line in figure_lines(self.figure, strict=saving())]
         except TooNear as error:
             raise TooNear(f'explorer "{self.name}", scene "{scene.title}": {error}') from None
         return "\n".join(lines)
@@ -564,10 +568,6 @@ def _sentence(error: BaseException) -> str:
     words = str(error).strip().splitlines()
     line = words[0] if words else "no message"
     return line if isinstance(error, ValueError) else f"{type(error).__name__}: {line}"
-
-
-def _saving() -> bool:
-    return os.environ.get("KERNELLAB_SAVING", "") == "1"
 
 
 def _to_browser(control: Control, value):

@@ -260,6 +260,18 @@ def test_while_saving_a_value_on_a_boundary_is_refused_by_scene_and_trace(explor
         explorers(view=near).text()
 
 
+def test_while_saving_a_doubtful_readout_is_refused_by_scene(explorers, monkeypatch):
+    def doubtful(picture, result):
+        view(picture, result)
+        picture.readout("error", 0.1250000001)
+
+    made = explorers(view=doubtful)
+    assert "error: 0.13" in made.text() or "error: 0.12" in made.text()
+    monkeypatch.setenv("KERNELLAB_SAVING", "1")
+    with pytest.raises(ValueError, match='scene "Gentle": .*prints as'):
+        explorers(view=doubtful).text()
+
+
 def test_displaying_is_fast_and_gives_text_and_widget(explorer):
     started = time.perf_counter()
     bundle = explorer._repr_mimebundle_()

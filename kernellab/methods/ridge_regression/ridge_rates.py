@@ -34,6 +34,7 @@ from kernellab.compute.checks import (
     same_length,
     symmetric,
 )
+from kernellab.compute.rates import log_log_slope
 
 # The first-order Sobolev space of [0, 1] has eigenvalues 1/(1 + pi^2 k^2), so beta = 2.
 SOBOLEV_BETA = 2.0
@@ -350,25 +351,7 @@ class LearningCurve:
         values = getattr(self, name)
         if values is None:
             raise ValueError("name must be 'risks' or 'absolute' for regression, got 'excess'")
-        return loglog_slope(self.sizes, values.mean(axis=1))
-
-
-def loglog_slope(x, y) -> float:
-    """Return the least-squares slope of log y against log x (both positive, at least two).
-
-    >>> round(loglog_slope([1, 10, 100], [1, 0.1, 0.01]), 6)
-    -1.0
-    """
-    x, y = as_vector("x", x), as_vector("y", y)
-    if same_length("x", x, "y", y) < 2:
-        raise ValueError(f"x must hold at least 2 values, got {x.size}")
-    for name, values in (("x", x), ("y", y)):
-        if values.min() <= 0:
-            raise ValueError(f"{name} must be positive, got {values.min()}")
-    u = np.log(x) - np.log(x).mean()
-    if not u.any():
-        raise ValueError(f"x must hold at least 2 different values, got only {x[0]}")
-    return float(u @ np.log(y) / (u @ u))
+        return log_log_slope(self.sizes, values.mean(axis=1))
 
 
 def regression_curve(
@@ -681,10 +664,10 @@ def estimate_smoothness(
     if chosen.min() <= 0:
         raise ValueError(f"eigenvalues must be positive in the window, got {chosen.min()}")
     if beta is None:
-        beta = -loglog_slope(window, chosen)
+        beta = -log_log_slope(window, chosen)
     beta = positive("beta", beta)
     tiny = np.finfo(float).tiny  # an energy may be exactly zero
-    slope = -loglog_slope(window, np.maximum(energies[first - 1 : last], tiny))
+    slope = -log_log_slope(window, np.maximum(energies[first - 1 : last], tiny))
     y = as_vector("y", y)
     rest = max(float(y @ y) / y.size - energies.sum(), 0.0)
     floor = rest / max(y.size - energies.size, 1)
@@ -999,7 +982,7 @@ def overfitting_regime(eigenvalues, n: int, tail: float = 0.0) -> str:
     n = integer("n", n, low=8)
     sizes = [n // 4, n // 2, n]
     excess = [overfitting_bound(eigenvalues, m, tail=tail) - 1.0 for m in sizes]
-    trend = loglog_slope(sizes, np.maximum(excess, 1e-300))
+    trend = log_log_slope(sizes, np.maximum(excess, 1e-300))
     return REGIMES[0] if trend < -0.1 else REGIMES[2] if trend > 0.1 else REGIMES[1]
 
 
