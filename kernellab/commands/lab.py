@@ -1,14 +1,13 @@
 """`kernellab lab`: open the course in JupyterLab."""
 
-import contextlib
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import quote
 
 from kernellab.cli import CommandError, UsageError
+from kernellab.commands._serve import serve
 from kernellab.paths import NOTEBOOKS, ROOT
 
 HELP = "open the course in JupyterLab"
@@ -106,13 +105,4 @@ def run(args) -> int:
     server = subprocess.Popen(
         command(notebook, args.port, not args.no_browser, args.extra), env=environment()
     )
-    # Ctrl-C reaches the server too, which asks before it stops; this process waits for its answer.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        return server.wait()
-    finally:
-        signal.signal(signal.SIGINT, before)
-        for process in (server, warming):
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            process.wait()
+    return serve(server, warming)
