@@ -252,7 +252,8 @@ function shrunk(value, by, key = "") {
     return plain ? value : value.map((item) => shrunk(item, by, key));
   }
   const scaled = (k, v) => {
-    const length = (/font$/i.test(key) && k === "size") || key === "margin";
+    // Below, axis titles and the legend need their room whatever the width.
+    const length = (/font$/i.test(key) && k === "size") || (key === "margin" && k !== "b");
     return length && typeof v === "number" ? v * by : shrunk(v, by, k);
   };
   return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, scaled(k, v)]));
