@@ -107,7 +107,7 @@ def test_loops_are_vectorised(loop):
     if numba.config.DISABLE_JIT or numba.config.BOUNDSCHECK:
         pytest.skip("bounds checks forbid vectors")
     if numba.config.CPU_NAME == "generic":
-        pytest.skip("the plainest x86-64 has no packed rounding: loops stay scalar there")
+        pytest.skip("no packed instructions were found for this simulated processor")
     assembly = "\n".join(loop.compile().inspect_asm().values())
     packed = ("mulpd", "addpd", "pd\t%ymm", "pd\t%zmm")
     assert any(word in assembly for word in packed)
