@@ -1,0 +1,1 @@
+"""Exercises of part 03, mean_embeddings."""

@@ -1,0 +1,1 @@
+"""Exercises of part 02, random_features."""

@@ -1,0 +1,1 @@
+"""Part 03: comparing, sampling and compressing clouds of points."""

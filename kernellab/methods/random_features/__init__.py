@@ -1,0 +1,1 @@
+"""Part 02: random features and fast kernel sums."""
