@@ -97,6 +97,16 @@ class Kernel(ABC):
         v = as_matrix("v", v, rows=len(y))
         return tiles.matvec(self._recipe(x, y), v)
 
+    def total(self, x, y=None) -> float:
+        """Return sum_ij k(x_i, y_j), the sum of all entries; the kernel matrix is never stored.
+
+        Parameters: x (n, d); y (m, d), None: y = x, at half the cost. Returns a float.
+        Raises ValueError as ``gram``. Cost: O(n m d) time, O((n + m) d) memory.
+        """
+        symmetric = y is None
+        x, y = _points(x, y)
+        return float(tiles.row_totals(self._recipe(x, y), symmetric).sum())
+
     def diagonal(self, x) -> np.ndarray:
         """Return all k(x_i, x_i), shape (n,), for x of shape (n, d). Cost: O(n d)."""
         return np.ones(len(as_matrix("x", x)))
