@@ -1,9 +1,8 @@
 """Make the data files again, byte for byte, from the packages that ship the originals.
 
 Run ``python data/build.py`` for all of them, or name some: ``python data/build.py digits.npz``.
-Needs statsmodels, scikit-learn and scikit-image (the extra ``data``), which kernellab itself does
-not. Checksums go to
-README.md.
+Needs statsmodels, scikit-learn, scikit-image and networkx (the extra ``data``), which kernellab
+itself does not. Checksums go to README.md.
 """
 
 import argparse
@@ -48,13 +47,68 @@ def breast_cancer() -> bytes:
     )
 
 
+def diabetes() -> bytes:
+    """The 442 patients of scikit-learn's diabetes set, in their own units."""
+    from sklearn.datasets import load_diabetes
+
+    original = load_diabetes(scaled=False)
+    return _npz(
+        measurements=original.data.astype(np.float64),
+        progression=original.target.astype(np.float64),
+    )
+
+
+def wine() -> bytes:
+    """The 178 wines of scikit-learn's wine set."""
+    from sklearn.datasets import load_wine
+
+    original = load_wine()
+    return _npz(
+        measurements=original.data.astype(np.float64),
+        cultivar=original.target.astype(np.uint8),
+    )
+
+
+def iris() -> bytes:
+    """The 150 flowers of scikit-learn's iris set."""
+    from sklearn.datasets import load_iris
+
+    original = load_iris()
+    return _npz(
+        measurements=original.data.astype(np.float64),
+        species=original.target.astype(np.uint8),
+    )
+
+
+def social_graphs() -> bytes:
+    """Two of networkx's graphs as lists of edges with weights; a node is its place in a list."""
+    import networkx
+
+    arrays = {}
+    for name, graph in (
+        ("karate", networkx.karate_club_graph()),
+        ("les_miserables", networkx.les_miserables_graph()),
+    ):
+        place = {node: i for i, node in enumerate(graph)}
+        edges = sorted(
+            (*sorted((place[a], place[b])), weight) for a, b, weight in graph.edges(data="weight")
+        )
+        arrays[f"{name}_edges"] = np.array([edge[:2] for edge in edges], dtype=np.uint8)
+        arrays[f"{name}_weights"] = np.array([edge[2] for edge in edges], dtype=np.uint8)
+        arrays[f"{name}_names"] = np.array([str(node) for node in graph])
+    clubs = networkx.karate_club_graph().nodes(data="club")
+    arrays["karate_groups"] = np.array([club == "Officer" for _, club in clubs], dtype=np.uint8)
+    return _npz(**arrays)
+
+
 def photographs() -> bytes:
-    """Squares of scikit-image's camera and coffee, averaged over blocks to 128 pixels a side."""
+    """Squares of three of scikit-image's pictures, averaged over blocks to 128 pixels a side."""
     from skimage import data
 
     return _npz(
         camera=_block_means(data.camera(), 4),
         coffee=_block_means(data.coffee()[8:392, 108:492], 3),
+        astronaut=_block_means(data.astronaut(), 4),
     )
 
 
@@ -82,6 +136,10 @@ BUILDERS = {
     "mauna_loa_co2.csv": mauna_loa_co2,
     "digits.npz": digits,
     "breast_cancer.npz": breast_cancer,
+    "diabetes.npz": diabetes,
+    "wine.npz": wine,
+    "iris.npz": iris,
+    "social_graphs.npz": social_graphs,
     "photographs.npz": photographs,
 }
 

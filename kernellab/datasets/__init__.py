@@ -8,12 +8,25 @@ import importlib
 # Modules are not named like the loaders, or importing one would hide its loader.
 _HOME = {
     "breast_cancer": "tumours",
+    "diabetes": "patients",
     "digits": "handwriting",
+    "iris": "flowers",
     "mauna_loa_co2": "atmosphere",
     "photograph": "photographs",
+    "social_graph": "acquaintances",
+    "wine": "wines",
 }
 
-__all__ = ["breast_cancer", "digits", "mauna_loa_co2", "photograph"]
+__all__ = [
+    "breast_cancer",
+    "diabetes",
+    "digits",
+    "iris",
+    "mauna_loa_co2",
+    "photograph",
+    "social_graph",
+    "wine",
+]
 
 
 def __getattr__(name: str):

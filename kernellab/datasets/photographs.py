@@ -9,7 +9,7 @@ import numpy as np
 from kernellab.datasets import _files
 
 _FILE = "photographs.npz"
-_NAMES = ("camera", "coffee")
+_NAMES = ("camera", "coffee", "astronaut")
 _SIZES = (8, 16, 32, 64, 128)
 
 
@@ -18,8 +18,8 @@ def photograph(name: str = "camera", size: int = 128) -> np.ndarray:
 
     Parameters
     ----------
-    name : ``"camera"``, a photographer at his camera in grey, or ``"coffee"``, a cup of coffee on a
-        wooden table in colour.
+    name : ``"camera"``, a photographer at his camera in grey; ``"coffee"``, a cup of coffee on a
+        wooden table, or ``"astronaut"``, Eileen Collins before a flag, both in colour.
     size : pixels a side, 8, 16, 32, 64 or 128; smaller ones are averages over blocks of the file's.
 
     Returns
@@ -33,13 +33,13 @@ def photograph(name: str = "camera", size: int = 128) -> np.ndarray:
     ``name`` or ``size``.
 
     Cost O(pixels).
-    Source: Lav Varshney and Rachel Michetti, by way of scikit-image; see data/README.md.
+    Source: Lav Varshney, Rachel Michetti and NASA, by way of scikit-image; see data/README.md.
 
     >>> photograph("camera", 32).shape, photograph("coffee", 16).shape
     ((32, 32), (16, 16, 3))
     """
     if not isinstance(name, str) or name not in _NAMES:
-        raise ValueError(f"name must be 'camera' or 'coffee', got {name!r}")
+        raise ValueError(f"name must be 'camera', 'coffee' or 'astronaut', got {name!r}")
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or size not in _SIZES:
         raise ValueError(f"size must be one of {', '.join(map(str, _SIZES))}, got {size!r}")
     with np.load(io.BytesIO(_files.verified(_FILE)), allow_pickle=False) as file:

@@ -14,6 +14,10 @@ LOADERS = {
     "digits.npz": "digits",
     "breast_cancer.npz": "breast_cancer",
     "photographs.npz": "photograph",
+    "diabetes.npz": "diabetes",
+    "wine.npz": "wine",
+    "iris.npz": "iris",
+    "social_graphs.npz": "social_graph",
 }
 
 
@@ -98,5 +102,5 @@ def test_build_puts_the_checksum_into_its_row(build):
 
 
 def test_unknown_names_are_attribute_errors():
-    with pytest.raises(AttributeError, match="iris"):
-        datasets.iris  # noqa: B018
+    with pytest.raises(AttributeError, match="penguins"):
+        datasets.penguins  # noqa: B018

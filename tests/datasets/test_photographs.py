@@ -6,7 +6,9 @@ import pytest
 from kernellab.datasets import photograph
 
 
-@pytest.mark.parametrize(("name", "channels"), [("camera", ()), ("coffee", (3,))])
+@pytest.mark.parametrize(
+    ("name", "channels"), [("camera", ()), ("coffee", (3,)), ("astronaut", (3,))]
+)
 def test_shapes_and_sizes(name, channels):
     full = photograph(name)
     assert full.shape == (128, 128, *channels) and full.dtype == np.float64
@@ -28,7 +30,7 @@ def test_they_show_what_they_should():
 
 @pytest.mark.parametrize("name", ["lena", "", None, 3, ["camera"]])
 def test_other_names_are_refused(name):
-    with pytest.raises(ValueError, match="name must be 'camera' or 'coffee', got"):
+    with pytest.raises(ValueError, match="name must be 'camera', 'coffee' or 'astronaut', got"):
         photograph(name)
 
 

@@ -1,0 +1,68 @@
+"""Wines, analysed chemically."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+
+from kernellab.datasets import _files
+
+_FILE = "wine.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class Wines:
+    """Wines, analysed chemically, and which kind each is."""
+
+    measurements: np.ndarray
+    """(n, 13) float64: columns as in ``names``."""
+    cultivar: np.ndarray
+    """(n,) int64: 0, 1 or 2, the cultivar the wine was made from."""
+
+    @property
+    def x(self) -> np.ndarray:
+        """(n, 13) float64: the measurements, each column with mean 0 and standard deviation 1."""
+        centred = self.measurements - self.measurements.mean(axis=0)
+        return centred / centred.std(axis=0)
+
+    @property
+    def names(self) -> list[str]:
+        """The 13 columns."""
+        return [
+            "alcohol",
+            "malic acid",
+            "ash",
+            "alkalinity of ash",
+            "magnesium",
+            "phenols",
+            "flavanoids",
+            "other phenols",
+            "proanthocyanins",
+            "colour intensity",
+            "hue",
+            "dilution",
+            "proline",
+        ]
+
+
+def wine() -> Wines:
+    """178 wines of three cultivars, each with 13 chemical measurements.
+
+    Returns
+    -------
+    Wines with ``measurements`` (178, 13), ``cultivar`` (178,), standardised ``x`` and ``names``.
+
+    Raises
+    ------
+    FileNotFoundError or ValueError if the file is missing or damaged.
+
+    Cost O(n).
+    Source: M. Forina and others, 1991; see data/README.md.
+
+    >>> wine().x.shape, np.bincount(wine().cultivar).tolist()
+    ((178, 13), [59, 71, 48])
+    """
+    with np.load(io.BytesIO(_files.verified(_FILE)), allow_pickle=False) as file:
+        return Wines(file["measurements"], file["cultivar"].astype(np.int64))
