@@ -85,8 +85,17 @@ def _parser(name: str, module) -> argparse.ArgumentParser:
 
 
 def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
-    """Parse, naming the nearest option when one is misspelt (argparse only says "unrecognized")."""
+    """Parse, naming the nearest option when one is misspelt (argparse only says "unrecognized").
+
+    A command with a default for ``extra`` gets there what follows ``--``, for a program it starts.
+    """
+    passed_on = None
+    if parser.get_default("extra") is not None and "--" in arguments:
+        end = arguments.index("--")
+        arguments, passed_on = arguments[:end], arguments[end + 1 :]
     args, extra = parser.parse_known_args(arguments)
+    if passed_on is not None:
+        args.extra = passed_on
     if extra:
         options = [option for action in parser._actions for option in action.option_strings]
         near = difflib.get_close_matches(extra[0], options, n=1)

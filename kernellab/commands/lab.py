@@ -30,7 +30,7 @@ def add_arguments(parser):
     )
     parser.add_argument("--port", type=int, help="port to listen on (default: the first free one)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
-    parser.add_argument("extra", nargs="*", metavar="-- OPTION", help="options of JupyterLab")
+    parser.set_defaults(extra=[])  # what follows --
 
 
 def find_notebook(name: str | None) -> Path:
@@ -85,7 +85,7 @@ def environment() -> dict[str, str]:
     }
 
 
-def _start_warming() -> subprocess.Popen:
+def start_warming() -> subprocess.Popen:
     """Compile what is missing beside the server, at low priority: the reader's clicks go first."""
     options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
     if sys.platform == "win32":
@@ -101,7 +101,7 @@ def run(args) -> int:
     notebook = find_notebook(args.notebook)
     if args.port is not None and not 0 <= args.port <= 65535:
         raise UsageError(f"--port must lie between 0 and 65535, not {args.port}")
-    warming = _start_warming()
+    warming = start_warming()
     server = subprocess.Popen(
         command(notebook, args.port, not args.no_browser, args.extra), env=environment()
     )

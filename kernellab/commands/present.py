@@ -37,7 +37,9 @@ keys while slides are shown:
   Escape               leave the slides
 
 The scene keys also work in the page, for the explorer most in view. While a text field has the
-focus, all keys are its own; a slider keeps the arrow keys until you click beside it."""
+focus, all keys are its own; a slider keeps the arrow keys until you click beside it.
+
+What follows `--` goes to JupyterLab, with --app to Voila: `kernellab present LAB -- --debug`."""
 
 SETTINGS = lab.SETTINGS / "present"
 NEEDED = {"slides": "jupyterlab_slideshow", "app": "voila"}
@@ -61,9 +63,7 @@ def add_arguments(parser):
     parser.add_argument("--app", action="store_true", help="a page without code, not slides")
     parser.add_argument("--port", type=int, help="port to listen on (default: a free one)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
-    parser.add_argument(
-        "extra", nargs="*", metavar="-- OPTION", help="options of JupyterLab (with --app: of Voila)"
-    )
+    parser.set_defaults(extra=[])  # what follows --
 
 
 def check_installed(form: str) -> None:
@@ -157,7 +157,7 @@ def _show_slides(notebook: Path, folder: Path, args) -> int:
     copy_settings(folder)
     command = slides_command(notebook, folder, args.port, not args.no_browser, args.extra)
     print("Slides: Space goes on, n and p step an explorer's scenes, F11 fills the screen.")
-    return serve(subprocess.Popen(command, env=environment("slides", folder)))
+    return serve(subprocess.Popen(command, env=environment("slides", folder)), lab.start_warming())
 
 
 def _show_app(notebook: Path, folder: Path, args) -> int:
@@ -170,7 +170,7 @@ def _show_app(notebook: Path, folder: Path, args) -> int:
     print(f"The page (it runs the lab first, which takes some seconds): {address}", flush=True)
     if not args.no_browser:
         threading.Thread(target=_open_when_up, args=(server, address), daemon=True).start()
-    return serve(server)
+    return serve(server, lab.start_warming())
 
 
 def run(args) -> int:

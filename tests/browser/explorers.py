@@ -48,6 +48,13 @@ class OnPage:
             self.page.wait_for_timeout(20)
         return state
 
+    def unfold(self) -> None:
+        """Open what is folded under "More controls"."""
+        folded = self.root.locator("details.kl-more:not([open]) > summary")
+        if folded.count():
+            folded.click()
+            self.page.wait_for_timeout(200)  # the rest of the page moves down
+
     @property
     def live(self) -> bool:
         """Whether it answers every movement (another one runs on a button)."""

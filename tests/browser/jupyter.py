@@ -44,6 +44,8 @@ SETTINGS = {
     "docmanager-extension/plugin": {"autosave": False},
 }
 
+KERNELS = "kernellab.commands._kernelspec.OwnKernelSpecManager"
+
 # Console messages of JupyterLab itself, which no lab can avoid.
 HARMLESS = (
     "favicon.ico",
@@ -113,6 +115,7 @@ class Server:
             "--LabApp.expose_app_in_browser=True",
             "--ServerApp.terminals_enabled=False",
             # As `kernellab lab` starts it.
+            f"--ServerApp.kernel_spec_manager_class={KERNELS}",
             "--ServerApp.kernel_websocket_connection_class=kernellab.lab.websocket.PromptConnection",
         ]
         with self.log.open("ab") as log:

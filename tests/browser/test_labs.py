@@ -49,6 +49,7 @@ def _follow(lab, explorer) -> list[str]:
     """Every slider to both ends, the first one that matters dragged: what was wrong."""
     wrong = []
     dragged = False
+    explorer.unfold()
     for control in explorer.sliders():
         scale, found = explorer.ends(control)
         wrong += found

@@ -42,6 +42,8 @@ def test_a_wrong_name_gets_a_suggestion(course, capsys):
     assert main(["lab", "btea"]) == 2
     assert "there is beta" in capsys.readouterr().err
     assert main(["lab", "--port", "70000"]) == 2
+    assert main(["lab", "alpha", "beta"]) == 2
+    assert "unrecognized argument: beta" in capsys.readouterr().err
 
 
 def test_the_whole_checkout_is_served(course):
@@ -85,6 +87,7 @@ def test_a_real_server(tmp_path):
             get(f"{base}/api/kernelspecs")
         spec = get(f"{base}/api/kernelspecs?{token}")["kernelspecs"]["python3"]["spec"]
         assert spec["argv"][0] == sys.executable
+        assert spec["argv"][-3:] == ["kernellab.commands._kernel", "-f", "{connection_file}"]
         plugin = "@jupyterlab/apputils-extension:notification"
         schema = get(f"{base}/lab/api/settings/{plugin}?{token}")["schema"]["properties"]
         assert schema["fetchNews"]["default"] == "false"

@@ -46,6 +46,7 @@ def started(course, monkeypatch):
 
     monkeypatch.setattr(present.subprocess, "Popen", popen)
     monkeypatch.setattr(present, "check_installed", lambda form: None)
+    monkeypatch.setattr(present.lab, "start_warming", Ended)
     return calls
 
 
@@ -68,7 +69,7 @@ def test_wrong_use(started, capsys):
 
 
 def test_slides_open_in_jupyterlab(started, course):
-    assert main(["present", "--no-browser", "--port", "9999", "alpha", "--", "--debug"]) == 0
+    assert main(["present", "alpha", "--no-browser", "--port", "9999", "--", "--debug"]) == 0
     [(command, env)] = started
     assert command[1:3] == ["-m", "jupyterlab"] and command[-1] == "--debug"
     assert "--LabApp.default_url=/lab/tree/notebooks/01_part/01_alpha.ipynb" in command
