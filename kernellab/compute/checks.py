@@ -21,6 +21,7 @@ import numpy as np
 
 # Below this size an allocation is not worth asking the system how much memory is free.
 _ALWAYS_FITS = 1 << 26
+_SQUARE = 128  # entries a side that are compared at a time
 
 
 # Numbers
@@ -152,14 +153,29 @@ def symmetric(name: str, matrix) -> np.ndarray:
     array = as_matrix(name, matrix)
     if array.shape[0] != array.shape[1]:
         raise ValueError(f"{name} must be square, got shape {array.shape}")
-    gap = np.abs(array - array.T)
-    i, j = np.unravel_index(np.argmax(gap), gap.shape)
-    if gap[i, j] > 1e-10 * np.abs(array).max():
+    i, j = _least_symmetric(array)
+    if abs(array[i, j] - array[j, i]) > 1e-10 * max(array.max(), -array.min()):
         raise ValueError(
             f"{name} must be symmetric, got {array[i, j]:.6g} at ({i}, {j}) "
             f"but {array[j, i]:.6g} at ({j}, {i})"
         )
     return array
+
+
+def _least_symmetric(array: np.ndarray) -> tuple[int, int]:
+    """Return where a square array differs most from its transpose.
+
+    Square by square: a large array and its transpose side by side would miss the caches.
+    """
+    worst, place = -1.0, (0, 0)
+    for i in range(0, len(array), _SQUARE):
+        for j in range(i, len(array), _SQUARE):
+            above = array[i : i + _SQUARE, j : j + _SQUARE]
+            gap = np.abs(above - array[j : j + _SQUARE, i : i + _SQUARE].T)
+            if (largest := gap.max()) > worst:
+                row, column = np.unravel_index(np.argmax(gap), gap.shape)
+                worst, place = largest, (i + int(row), j + int(column))
+    return place
 
 
 def same_length(name_a: str, a: Sized, name_b: str, b: Sized) -> int:

@@ -190,6 +190,14 @@ def test_vectors_that_are_refused():
     assert message(as_vector, "v", [1.0, math.nan]) == "v must be finite, got nan at index 1"
 
 
+def test_one_entry_of_a_large_matrix_breaks_its_symmetry():
+    matrix = np.ones((300, 300))
+    assert checks.symmetric("a", matrix) is not None
+    matrix[290, 5] = 1.5
+    with pytest.raises(ValueError, match=r"got 1 at \(5, 290\) but 1.5 at \(290, 5\)"):
+        checks.symmetric("a", matrix)
+
+
 def test_symmetric():
     good = np.array([[2.0, 1.0], [1.0 + 1e-15, 3.0]])
     assert symmetric("k", good) is good
