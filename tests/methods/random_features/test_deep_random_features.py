@@ -283,6 +283,40 @@ def test_head_is_ridge_regression(shape, outputs):
     assert np.all(plain.offset == 0)
 
 
+@pytest.mark.parametrize("ridge", [0.01, 1.0])
+def test_logistic_head_is_logistic_regression(ridge):
+    sklearn = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(0)
+    h = rng.standard_normal((60, 8))
+    y = np.where(h @ rng.standard_normal(8) + rng.standard_normal(60) > 0, 1.0, -1.0)
+    w = drf.fit_logistic_head(h, y, ridge)
+    peer = sklearn.LogisticRegression(C=1 / ridge, fit_intercept=False, tol=1e-10, max_iter=2000)
+    assert np.allclose(w, peer.fit(h, y).coef_[0], atol=1e-4)
+    slope = ridge * w - h.T @ (y / (1 + np.exp(y * (h @ w))))
+    assert np.abs(slope).max() < 1e-5
+
+
+def test_logistic_error_is_that_of_gaussian_vectors():
+    rates = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        layers = drf.random_layers(80, [100, 100], rng)
+        root = np.linalg.cholesky(drf.linear_equivalent(layers, A["tanh"]).covariance)
+        theta, row = rng.standard_normal(100), []
+        real = drf.deep_features(rng.standard_normal((1200, 80)), layers, A["tanh"])
+        for h in (
+            real,
+            rng.standard_normal((1200, 100)) @ root.T,
+            rng.standard_normal((1200, 100)),
+        ):
+            y = np.where(h @ theta > 0, 1.0, -1.0)
+            w = drf.fit_logistic_head(h[:200], y[:200], 0.1)
+            row.append(np.mean((h[200:] @ w > 0) != (y[200:] > 0)))
+        rates.append(row)
+    real, surrogate, isotropic = np.mean(rates, axis=0)
+    assert abs(real - surrogate) < 0.02 and abs(real - isotropic) > 0.04
+
+
 # 3. A wide teacher
 
 
@@ -637,6 +671,9 @@ W = [np.ones((3, 2))]
         (lambda: drf.RidgeFormula(np.eye(2), [1, 1]).error(3, 0.0), "ridge must"),
         (lambda: drf.fit_head(X, np.ones(3), 1.0), "must"),
         (lambda: drf.fit_head(X, Y, 0.0), "ridge must"),
+        (lambda: drf.fit_logistic_head(X, [1, -1, 0, 1], 1.0), "labels must be -1 or"),
+        (lambda: drf.fit_logistic_head(X, [1, -1, 1], 1.0), "labels must"),
+        (lambda: drf.fit_logistic_head(X, [1, -1, 1, 1], 0.0), "ridge must"),
         (lambda: drf.noisy_linear_kernel(X, activation="relu"), "activation must"),
         (lambda: drf.noisy_linear_kernel(X, np.ones((2, 3))), "y must have 2 columns"),
         (lambda: drf.bayes_curve(np.ones((2, 3)), X, [1.0], 1.0), "gram must"),
