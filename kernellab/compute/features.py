@@ -13,9 +13,11 @@ import math
 import numpy as np
 
 from kernellab.compute.checks import as_matrix, as_rng, as_vector, fits_in_memory, integer
+from kernellab.compute.compiled import compiled
+from kernellab.compute.elementary import LARGEST_ANGLE, cos, sin
 from kernellab.compute.kernels import Gaussian, Laplace, Matern12, Matern32, Matern52
 
-__all__ = ["fourier_features", "spectral_frequencies"]
+__all__ = ["fourier_features", "scaled_cosines", "spectral_frequencies"]
 
 
 def spectral_frequencies(kernel, m: int, d: int, rng) -> np.ndarray:
@@ -85,5 +87,48 @@ def fourier_features(x, frequencies, phases=None) -> np.ndarray:
     angles = x @ frequencies.T
     if phases is not None:
         angles += as_vector("phases", phases, length=m)
-        return math.sqrt(2.0 / m) * np.cos(angles)
-    return np.hstack([np.cos(angles), np.sin(angles)]) / math.sqrt(m)
+        return scaled_cosines(angles, math.sqrt(2.0 / m))
+    features = np.empty((len(x), 2 * m))
+    scale = 1.0 / math.sqrt(m)
+    if _too_large(angles):
+        features[:, :m], features[:, m:] = scale * np.cos(angles), scale * np.sin(angles)
+    else:
+        _cosines_and_sines(angles, scale, features)
+    return features
+
+
+def scaled_cosines(angles: np.ndarray, scale: float = 1.0) -> np.ndarray:
+    """Return scale cos(angles), written over the angles, (n, m) float64 and C-contiguous.
+
+    In vector instructions, many times as fast as ``np.cos``. Cost: O(n m).
+    """
+    if _too_large(angles):
+        return scale * np.cos(angles)
+    _cosines(angles, scale)
+    return angles
+
+
+def _too_large(angles: np.ndarray) -> bool:
+    """Say whether our cosine cannot take these angles; NumPy's takes all, slowly."""
+    return max(angles.max(), -angles.min()) > LARGEST_ANGLE
+
+
+@compiled("void(float64[:,::1], float64)", fastmath={"contract"})
+def _cosines(angles, scale):
+    """Replace angles by scale times their cosines."""
+    for i in range(angles.shape[0]):
+        row = angles[i]
+        for j in range(row.size):
+            row[j] = scale * cos(row[j])
+
+
+@compiled("void(float64[:,::1], float64, float64[:,::1])", fastmath={"contract"})
+def _cosines_and_sines(angles, scale, out):
+    """Fill rows of out with scale times the cosines, then the sines, of a row of angles."""
+    m = angles.shape[1]
+    for i in range(angles.shape[0]):
+        row = angles[i]
+        cosines, sines = out[i, :m], out[i, m:]
+        for j in range(m):
+            cosines[j] = scale * cos(row[j])
+            sines[j] = scale * sin(row[j])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernellab.compute import compiled
-from kernellab.compute.elementary import arcsin, exp, log, log1p
+from kernellab.compute.elementary import LARGEST_ANGLE, arcsin, cos, exp, log, log1p, sin
 
 pytestmark = pytest.mark.compiled
 
@@ -36,7 +36,19 @@ def arcsin_all(x, out):
         out[i] = arcsin(x[i])
 
 
-LOOPS = [exp_all, log_all, log1p_all, arcsin_all]
+@compiled("void(float64[::1], float64[::1])", fastmath={"contract"})
+def cos_all(x, out):
+    for i in range(x.size):
+        out[i] = cos(x[i])
+
+
+@compiled("void(float64[::1], float64[::1])", fastmath={"contract"})
+def sin_all(x, out):
+    for i in range(x.size):
+        out[i] = sin(x[i])
+
+
+LOOPS = [exp_all, log_all, log1p_all, arcsin_all, cos_all, sin_all]
 
 
 def values(loop, x):
@@ -89,6 +101,17 @@ def test_special_values():
     assert values(log_all, [1.0, math.inf]).tolist() == [0.0, math.inf]
     assert values(log1p_all, [0.0, math.inf]).tolist() == [0.0, math.inf]
     assert values(arcsin_all, [0.0, 1.0]).tolist() == [0.0, math.pi / 2]
+
+
+@pytest.mark.parametrize(("loop", "reference"), [(cos_all, np.cos), (sin_all, np.sin)])
+def test_cosines_and_sines(loop, reference):
+    rng = np.random.default_rng(0)
+    for largest in (1e-9, 1.0, 30.0, 1e4, LARGEST_ANGLE):
+        x = rng.uniform(-largest, largest, 100_000)
+        np.testing.assert_allclose(values(loop, x), reference(x), rtol=0, atol=3e-16)
+    quarters = np.arange(-4000, 4000) * math.pi / 8
+    edges = np.concatenate([quarters, np.nextafter(quarters, -99), [LARGEST_ANGLE, 0.0, -0.0]])
+    np.testing.assert_allclose(values(loop, edges), reference(edges), rtol=0, atol=3e-16)
 
 
 def test_exp_does_not_depend_on_the_place_in_the_array():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kernellab.compute.features import fourier_features, spectral_frequencies
+from kernellab.compute.features import fourier_features, scaled_cosines, spectral_frequencies
 from kernellab.compute.kernels import (
     Gaussian,
     InverseMultiquadric,
@@ -28,6 +28,20 @@ def test_features_estimate_the_kernel(kernel, with_phases):
 def test_features_without_phases_are_exact_on_the_diagonal():
     z = fourier_features([[1.0], [5.0]], spectral_frequencies(Gaussian(1.0), 3, 1, 0))
     np.testing.assert_allclose(np.sum(z**2, axis=1), 1.0, atol=1e-12)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("size", [1.0, 1e3, 1e5, 1e9])
+def test_features_are_numpys_cosines_at_any_angle(size):
+    rng = np.random.default_rng(3)
+    x, w = size * rng.standard_normal((5, 2)), rng.standard_normal((70, 2))
+    phases = rng.uniform(0, 2 * np.pi, 70)
+    angles = x @ w.T
+    expected = np.hstack([np.cos(angles), np.sin(angles)]) / np.sqrt(70)
+    np.testing.assert_allclose(fourier_features(x, w), expected, atol=1e-16)
+    expected = np.sqrt(2 / 70) * np.cos(angles + phases)
+    np.testing.assert_allclose(fourier_features(x, w, phases), expected, atol=1e-16)
+    np.testing.assert_allclose(scaled_cosines(angles.copy()), np.cos(angles), atol=3e-16)
 
 
 BAD = [

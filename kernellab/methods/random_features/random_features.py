@@ -34,7 +34,7 @@ from kernellab.compute.checks import (
     same_length,
 )
 from kernellab.compute.directions import orthogonal_directions
-from kernellab.compute.features import spectral_frequencies
+from kernellab.compute.features import scaled_cosines, spectral_frequencies
 from kernellab.compute.kernels import Gaussian
 from kernellab.compute.networks import Adam, dense_network, network_output
 
@@ -952,9 +952,9 @@ def gaussian_features(
     count = m if shaper is None else m * integer("oversampling", oversampling, low=1)
     z = x @ spectral_frequencies(Gaussian(bandwidth), count, d, rng).T
     z += rng.uniform(0.0, 2.0 * math.pi, count)
-    np.cos(z, out=z)
     if name == "cosines":
-        return math.sqrt(2.0 / m) * z
+        return scaled_cosines(z, math.sqrt(2.0 / m))
+    z = scaled_cosines(z)
     if name == "signs":
         return np.where(z >= 0.0, 1.0, -1.0) / math.sqrt(m)
     if name == "dithered signs":
