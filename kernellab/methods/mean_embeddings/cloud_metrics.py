@@ -703,7 +703,7 @@ def buffer_entropy(codes, buffer) -> tuple[float, np.ndarray]:
 
 
 def _buffer_entropy(codes, buffer):
-    # Up to |z|^2, which is the same for all b.
+    # Which b is nearest to z: |z|^2 is the same for all of them, and left out.
     nearest = np.argmin(np.einsum("bi,bi->b", buffer, buffer) - 2 * codes @ buffer.T, axis=1)
     gaps = codes - buffer[nearest]
     total = float(np.sum(gaps**2))
