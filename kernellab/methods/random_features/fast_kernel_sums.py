@@ -1058,12 +1058,12 @@ class HashTables:
         self._directions = rng.standard_normal((total, self.keys.shape[1])) / self.width
         self._shifts = rng.random(total)
         self._odd = rng.integers(1, 2**62, total) * 2 + 1
-        # Far more slots than keys: two buckets rarely share one, and a slot is found at once.
-        self._slots = 1 << (4 * len(self.keys)).bit_length()
+        # More slots than keys, so that few buckets share one; the whole code is kept to tell them.
+        slots = 1 << (2 * len(self.keys)).bit_length()
         codes = self._codes(self.keys)
-        self._starts = np.zeros((self.tables, self._slots + 1), np.int32)
-        self._orders = np.empty(codes.shape, np.int32)
-        _fill_slots(codes, self._starts, self._orders)
+        self._starts = np.zeros((self.tables, slots + 1), np.int32)
+        self._orders, self._tags = np.empty(codes.shape, np.int32), np.empty_like(codes)
+        _fill_slots(codes, self._starts, self._orders, self._tags)
 
     def recall(self, distance) -> np.ndarray:
         """Return the probability that a pair at a distance is found, 1 - (1 - p^k)^L."""
@@ -1083,45 +1083,46 @@ class HashTables:
         square = -2 * bandwidth**2 * math.log(threshold)
         codes = self._codes(queries)
         indptr, columns, squares, looked = _scan_buckets(
-            queries, self.keys, codes, self._starts, self._orders, square
+            queries, self.keys, codes, self._starts, self._orders, self._tags, square
         )
         values = np.exp(-squares / (2 * bandwidth**2))
         return csr_array((values, columns, indptr), shape=(len(queries), len(self.keys))), looked
 
     def _codes(self, points) -> np.ndarray:
-        """Return the slot of each point in each table, (L, n)."""
-        slots = np.empty((self.tables, len(points)), np.int64)
+        """Return one integer for each point's bucket in each table, (L, n)."""
+        codes = np.empty((self.tables, len(points)), np.int64)
         for start in range(0, len(points), 256):  # the projections of a part fit in the cache
             part = points[start : start + 256] @ self._directions.T
-            _mix(part, self._shifts, self._odd, self.projections, self._slots - 1, start, slots)
-        return slots
+            _mix(part, self._shifts, self._odd, self.projections, start, codes)
+        return codes
 
 
-@compiled(
-    "void(float64[:,::1], float64[::1], int64[::1], int64, int64, int64, int64[:,::1])",
-)
-def _mix(places, shifts, odd, projections, mask, start, slots):
-    """Fill slots[t, start + i] from point i's k slabs in table t: a folded sum of odd multiples."""
+@compiled("void(float64[:,::1], float64[::1], int64[::1], int64, int64, int64[:,::1])")
+def _mix(places, shifts, odd, projections, start, codes):
+    """Fill codes[t, start + i] from point i's k slabs in table t: a folded sum of odd multiples."""
     for i in range(len(places)):
-        for t in range(len(slots)):
+        for t in range(len(codes)):
             mixed = 0
             for k in range(t * projections, (t + 1) * projections):
                 mixed += int(math.floor(places[i, k] + shifts[k])) * odd[k]
-            slots[t, start + i] = (mixed ^ (mixed >> 32)) & mask
+            codes[t, start + i] = mixed ^ (mixed >> 32)
 
 
-@compiled("void(int64[:,::1], int32[:,::1], int32[:,::1])")
-def _fill_slots(codes, starts, orders):
+@compiled("void(int64[:,::1], int32[:,::1], int32[:,::1], int64[:,::1])")
+def _fill_slots(codes, starts, orders, tags):
     """Sort the keys of each table by slot, by counting; starts[t, s] is where slot s begins."""
+    mask = starts.shape[1] - 2
     for t in range(len(codes)):
-        start, order = starts[t], orders[t]
+        start = starts[t]
         for j in range(codes.shape[1]):
-            start[codes[t, j] + 1] += 1
+            start[(codes[t, j] & mask) + 1] += 1
         for s in range(1, len(start)):
             start[s] += start[s - 1]
         for j in range(codes.shape[1]):  # moves each start to the next one's place
-            order[start[codes[t, j]]] = j
-            start[codes[t, j]] += 1
+            slot = codes[t, j] & mask
+            orders[t, start[slot]] = j
+            tags[t, start[slot]] = codes[t, j]
+            start[slot] += 1
         for s in range(len(start) - 1, 0, -1):
             start[s] = start[s - 1]
         start[0] = 0
@@ -1129,22 +1130,23 @@ def _fill_slots(codes, starts, orders):
 
 @compiled(
     "Tuple((int64[::1], int64[::1], float64[::1], int64))(float64[:,::1], float64[:,::1], "
-    "int64[:,::1], int32[:,::1], int32[:,::1], float64)",
+    "int64[:,::1], int32[:,::1], int32[:,::1], int64[:,::1], float64)",
     fastmath=_SUMMED,
 )
-def _scan_buckets(queries, keys, codes, starts, orders, square):
+def _scan_buckets(queries, keys, codes, starts, orders, tags, square):
     """Return row pointers, columns and squared distances of the pairs within sqrt(square)."""
     n, m, d = len(queries), len(keys), keys.shape[1]
     indptr = np.zeros(n + 1, np.int64)
     columns, squares = np.empty(4 * n + 16, np.int64), np.empty(4 * n + 16)
     met = np.full(m, -1, np.int64)  # the last query that looked at a key
+    mask = starts.shape[1] - 2
     count = looked = 0
     for i in range(n):
         for t in range(len(codes)):
-            slot = codes[t, i]
+            slot = codes[t, i] & mask
             for s in range(starts[t, slot], starts[t, slot + 1]):
                 j = orders[t, s]
-                if met[j] == i:
+                if tags[t, s] != codes[t, i] or met[j] == i:
                     continue
                 met[j] = i
                 looked += 1
