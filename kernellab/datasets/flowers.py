@@ -8,24 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernellab.datasets import _files
+from kernellab.datasets._tables import Table
 
 _FILE = "iris.npz"
 
 
 @dataclass(frozen=True, eq=False)
-class Flowers:
+class Flowers(Table):
     """Iris flowers, measured, and which kind each is."""
 
-    measurements: np.ndarray
-    """(n, 4) float64: lengths in cm, columns as in ``names``."""
     species: np.ndarray
     """(n,) int64: 0 setosa, 1 versicolor, 2 virginica."""
-
-    @property
-    def x(self) -> np.ndarray:
-        """(n, 4) float64: the measurements, each column with mean 0 and standard deviation 1."""
-        centred = self.measurements - self.measurements.mean(axis=0)
-        return centred / centred.std(axis=0)
 
     @property
     def names(self) -> list[str]:

@@ -8,24 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernellab.datasets import _files
+from kernellab.datasets._tables import Table
 
 _FILE = "diabetes.npz"
 
 
 @dataclass(frozen=True, eq=False)
-class Patients:
+class Patients(Table):
     """What was measured of diabetes patients, and how far their disease had gone a year later."""
 
-    measurements: np.ndarray
-    """(n, 10) float64, columns as in ``names``: years, kg/m^2, mmHg, and blood serum values."""
     progression: np.ndarray
     """(n,) float64: a score of the disease one year later, 25 to 346."""
-
-    @property
-    def x(self) -> np.ndarray:
-        """(n, 10) float64: the measurements, each column with mean 0 and standard deviation 1."""
-        centred = self.measurements - self.measurements.mean(axis=0)
-        return centred / centred.std(axis=0)
 
     @property
     def names(self) -> list[str]:

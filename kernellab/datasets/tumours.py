@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernellab.datasets import _files
+from kernellab.datasets._tables import Table
 
 _FILE = "breast_cancer.npz"
 _TRAITS = (
@@ -25,19 +26,11 @@ _TRAITS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Tumours:
+class Tumours(Table):
     """Shapes of cell nuclei in breast tumours, and whether the tumour was malignant."""
 
-    measurements: np.ndarray
-    """(n, 30) float64: ten traits of the nuclei of a tumour; columns as in ``names``."""
     malignant: np.ndarray
     """(n,) int64: 1 for a malignant tumour, 0 for a benign one."""
-
-    @property
-    def x(self) -> np.ndarray:
-        """(n, 30) float64: the measurements, each column with mean 0 and standard deviation 1."""
-        centred = self.measurements - self.measurements.mean(axis=0)
-        return centred / centred.std(axis=0)
 
     @property
     def names(self) -> list[str]:

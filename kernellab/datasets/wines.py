@@ -8,24 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernellab.datasets import _files
+from kernellab.datasets._tables import Table
 
 _FILE = "wine.npz"
 
 
 @dataclass(frozen=True, eq=False)
-class Wines:
+class Wines(Table):
     """Wines, analysed chemically, and which kind each is."""
 
-    measurements: np.ndarray
-    """(n, 13) float64: columns as in ``names``."""
     cultivar: np.ndarray
     """(n,) int64: 0, 1 or 2, the cultivar the wine was made from."""
-
-    @property
-    def x(self) -> np.ndarray:
-        """(n, 13) float64: the measurements, each column with mean 0 and standard deviation 1."""
-        centred = self.measurements - self.measurements.mean(axis=0)
-        return centred / centred.std(axis=0)
 
     @property
     def names(self) -> list[str]:
