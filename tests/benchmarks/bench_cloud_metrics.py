@@ -14,7 +14,7 @@ def rows() -> Iterator[Row]:
     """All rows; a peer is imported when it runs."""
     for n in (500, 2000, 5000):
         yield fused_mmd(n, 32)
-    for n, d in ((500, 32), (2000, 32), (5000, 32), (2000, 2)):
+    for n, d in ((500, 32), (2000, 32), (5000, 32), (2000, 2), (20_000, 2)):
         yield radii(n, d)
     for n in (500, 2000, 5000):
         yield balls(n)

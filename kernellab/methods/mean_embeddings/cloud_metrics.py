@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.optimize import linprog, nnls
+from scipy.spatial import cKDTree
 from scipy.special import digamma
 
 from kernellab.compute import compiled
@@ -231,11 +232,13 @@ def neighbour_distances(x, k: int) -> np.ndarray:
     """Return each point's distances to its k nearest others, in ascending order.
 
     Parameters: x (n, d); 1 <= k < n.
-    Returns (n, k). Raises ValueError for another k. Cost: O(n^2 d) time, O(n (d + k)) memory. (Many
-    thousand points in two or three dimensions are a case for a tree, such as SciPy's cKDTree.)
+    Returns (n, k). Raises ValueError for another k. Cost: O(n^2 d) time, O(n (d + k)) memory; many
+    points in up to three dimensions go into a tree, O(n log n).
     """
     x = as_matrix("x", x, min_rows=2)
     k = integer("k", k, low=1, high=len(x) - 1)
+    if x.shape[1] <= 3 and len(x) > 1000:
+        return cKDTree(x).query(x, k + 1)[0][:, 1:]  # the first is the point itself, or its double
     nearest = np.full((len(x), k), np.inf)
     _nearest(_padded_rows(x), _panels(x), nearest)
     return np.sqrt(nearest)

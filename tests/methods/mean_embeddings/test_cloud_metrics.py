@@ -158,6 +158,14 @@ def test_neighbour_distances_are_the_reference(n, d, k):
     assert np.allclose(cm.neighbour_distances(x, k), naive.neighbour_distances(x, k), atol=1e-12)
 
 
+def test_many_points_in_the_plane_go_into_a_tree_with_the_same_answer():
+    x = np.random.default_rng(0).standard_normal((1200, 2))
+    x[100:110] = x[0]  # eleven equal points
+    flat = np.column_stack([x, np.zeros((1200, 2))])  # in four dimensions there is no tree
+    assert np.allclose(cm.neighbour_distances(x, 4), cm.neighbour_distances(flat, 4), atol=1e-12)
+    assert np.all(cm.knn_radii(x, 3)[100:110] == 0)
+
+
 @pytest.mark.compiled
 @pytest.mark.parametrize(("n", "m", "d"), [(1, 1, 1), (60, 60, 2), (67, 130, 3), (130, 65, 6)])
 def test_inside_and_realism_are_the_reference(n, m, d):
