@@ -1,0 +1,1 @@
+"""Exercises of part 04, density_and_calibration."""

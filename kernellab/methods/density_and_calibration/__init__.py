@@ -1,0 +1,1 @@
+"""Part 04: densities, calibrated predictions and causes."""
