@@ -361,6 +361,14 @@ def test_shell_sums(profile):
 
 
 @pytest.mark.compiled
+def test_values_and_questions_far_outside_of_the_range():
+    tree = fks.PrivateTree([-1e300, 0.2, 1e300], math.inf, 0, 1, 8, 0)
+    assert tree.count(0, 1) == 1 and tree.count(7, 8) == 1 and tree.total == 3
+    values, _ = tree.sums([-1e6, 1e6], 0.1)
+    assert np.allclose(values, 3e6, rtol=1e-5)
+
+
+@pytest.mark.compiled
 def test_deviation_of_a_private_sum():
     y = np.array([0.1, 0.5])
     runs = np.array([fks.PrivateTree([0.5], 1.0, 0, 2, 64, s).sums(y, 0.2)[0] for s in range(1500)])
@@ -477,6 +485,7 @@ EIM = fks.empirical_interpolation(LOG.gram(POINTS + [2, 0], POINTS), 1e-3)
         (lambda: fks.PrivateTree([0.5], 0.0, 0, 1, 8, 0), "epsilon must be"),
         (lambda: fks.PrivateTree([0.5], 1.0, 1, 1, 8, 0), "low must be below high"),
         (lambda: fks.PrivateTree([0.5], 1.0, 0, 1, 9, 0), "power of 2"),
+        (lambda: fks.PrivateTree([0.5], 1.0, 0, 1, 2**50, 0), "bins"),
         (lambda: TREE.count(0, 9), "last must be"),
         (lambda: TREE.count(5, 4), "last must be"),
         (lambda: TREE.nodes_touched(-1, 4), "first must be"),
