@@ -6,6 +6,7 @@ import numpy as np
 
 from kernellab.commands.bench import Row
 from kernellab.compute.kernels import Gaussian, InverseMultiquadric
+from kernellab.compute.mmd import mmd_permutation_test
 from kernellab.compute.stein import stein_bootstrap, stein_gram
 from kernellab.methods.mean_embeddings import kernel_tests as kt
 
@@ -18,6 +19,8 @@ def rows() -> Iterator[Row]:
         yield bootstrap(n)
     for n in (100, 300, 1000):
         yield hsic(n)
+    for n in (50, 150, 500):
+        yield mmd(n)
     for n in (200, 1000, 4000):
         yield bets(n)
     for n in (1000, 10000):
@@ -115,6 +118,32 @@ def hsic(n: int) -> Row:
         lambda: kt.hsic_permutation_test(x, y, kernel, kernel, 200, np.random.default_rng(1))[0],
         {"NumPy": plain_numpy, "hyppo Hsic": hyppo},
         tolerance=1e-6,
+    )
+
+
+def mmd(n: int) -> Row:
+    """MMD with 200 permutations of two samples so far apart that no relabelling comes near.
+
+    hyppo scales its statistic otherwise, so p-values are compared.
+    """
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((n, 3)), rng.normal(1.0, 1, (n, 3))
+
+    def hyppo():
+        import warnings
+
+        from hyppo.ksample import MMD
+
+        test = MMD(compute_kernel="rbf", bias=True, gamma=0.5)
+        with warnings.catch_warnings():  # it finds 200 permutations few
+            warnings.simplefilter("ignore")
+            return test.test(x, y, reps=200, workers=1, auto=False).pvalue
+
+    return Row(
+        "MMD test, 200 permutations",
+        f"n=m={n}",
+        lambda: mmd_permutation_test(x, y, Gaussian(1.0), 200, 1).p_value,
+        {"hyppo MMD": hyppo},
     )
 
 
