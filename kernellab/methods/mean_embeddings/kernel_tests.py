@@ -109,7 +109,7 @@ def drift_tubes(n: int, rng, anomaly: str = "none", size: float = 0.0) -> np.nda
     (n, 6): four drift times (ns), the angle (degrees), the number of hits; see MUON_FEATURES.
 
     Raises ValueError for an unknown anomaly or numbers out of range. Cost: O(n).
-    Source: geometry and drift speed of a muon chamber as in section 3 of the paper; noise is ours.
+    Source: a chamber like the paper's; its noise and its faults are simulated here.
     Paper: fast-kernel-methods-for-data-quality (Grosso et al. 2023, arXiv:2303.05413)
     """
     n, rng = integer("n", n, low=1), as_rng(rng)
@@ -180,7 +180,7 @@ def learn_ratio(data, reference, kernel, centres: int, ridge: float, rng) -> Lea
 
     Returns a LearnedRatio. Raises ValueError for bad shapes or numbers.
     Cost: O(n M^2) once and O(n M) a step of conjugate gradients, n = n_D + n_R.
-    Source: equations 2 to 5 of the paper; Meanti et al. 2020 for the solver.
+    Source: the paper's loss and statistic; Meanti et al. 2020 for the solver.
     Paper: fast-kernel-methods-for-data-quality (Grosso et al. 2023, arXiv:2303.05413)
     """
     data = as_matrix("data", data)
@@ -364,7 +364,6 @@ def betting_payoffs(x, y, bandwidth_x: float, bandwidth_y: float) -> np.ndarray:
 
     Returns (T,). Raises ValueError for bad shapes, an odd number of pairs, or bad numbers.
     Cost: O(t (d + e)) a round, O(T^2 (d + e)) in all; O(T) memory.
-    Source: section 3 of the paper.
     Paper: sequential-kernelized-independence-testing (Podkopaev et al. 2023, arXiv:2212.07383)
     """
     x, y = as_matrix("x", x), as_matrix("y", y)
@@ -467,8 +466,8 @@ def wealth(payoffs, bet: str | float = "newton") -> np.ndarray:
         past payoffs over their mean square, in [0, 0.9]; or a constant in [0, 1)
 
     Returns (T,). Raises ValueError for payoffs outside [-1, 1] or an unknown bet. Cost: O(T).
-    Source: section 3 of the paper; Cutkosky and Orabona 2018 for Newton's constant;
-    Waudby-Smith and Ramdas 2023 for the growth bet.
+    Source: the paper; Cutkosky and Orabona 2018 for Newton's constant; Waudby-Smith and Ramdas
+    2023 for the growth bet.
     Paper: sequential-kernelized-independence-testing (Podkopaev et al. 2023, arXiv:2212.07383)
     """
     payoffs = as_vector("payoffs", payoffs)
@@ -656,7 +655,6 @@ def find_modes(log_density: Callable, score: Callable, starts, merge_below: floa
     merge_below : > 0
 
     Returns Modes. Raises ValueError if no climb ends at a peak. Cost: m climbs.
-    Source: section 4 of the paper.
     Paper: using-perturbation-to-improve-goodness-of-fit (Liu et al. 2023, arXiv:2304.14762)
     """
     starts = as_matrix("starts", starts)
@@ -711,7 +709,6 @@ def jump_between_modes(
     rng : Generator or seed
 
     Returns (n, d). Raises ValueError for bad shapes or numbers. Cost: T (n d^2 + n densities).
-    Source: section 4 of the paper.
     Paper: using-perturbation-to-improve-goodness-of-fit (Liu et al. 2023, arXiv:2304.14762)
     """
     points = as_matrix("modes", modes.points)
@@ -952,7 +949,7 @@ def neighbours(
 
     No neighbour is empty or longer than ``longest``; y is a neighbour of x just when x is one of y,
     given both insert and delete, or neither. Raises ValueError for unknown edits.
-    Cost: O(m longest). Source: section 4 of the paper.
+    Cost: O(m longest).
     Paper: a-kernel-stein-test-of-goodness-of-fit (Baum et al. 2023, arXiv:2210.10741)
     """
     alphabet = integer("alphabet", alphabet, low=2)
@@ -1014,7 +1011,7 @@ def balance(log_ratio, kind: str = "barker") -> np.ndarray:
     """Return the rate g(u) of a move, u = p(y)/p(x), from log u; all satisfy g(u) = u g(1/u).
 
     Parameters: log_ratio, an array; kind: "barker" u / (1 + u), "minimum" min(1, u), "root" u^0.5.
-    Source: Zanella 2020; section 3 of the paper.
+    Source: Zanella 2020.
     Paper: a-kernel-stein-test-of-goodness-of-fit (Baum et al. 2023, arXiv:2210.10741)
     """
     log_ratio = np.asarray(log_ratio, dtype=np.float64)
@@ -1108,7 +1105,6 @@ def string_stein_features(
     mers, length_scale, length_weight : as in :func:`string_features`
 
     Returns (n, F). Raises ValueError for unknown names. Cost: O(m F) for m neighbours in all.
-    Source: equations 5 to 9 of the paper.
     Paper: a-kernel-stein-test-of-goodness-of-fit (Baum et al. 2023, arXiv:2210.10741)
     """
     near, origin = neighbours(strings, alphabet, edits, where)
