@@ -61,8 +61,8 @@ class RadialKernel:
     """A kernel K(x, y) = k(r) of the scaled distance r = |x - y| / length, in the plane.
 
     "gaussian" exp(-r^2/2); "matern" (1 + sqrt(3) r) exp(-sqrt(3) r); "1/r"; "log" -ln r;
-    "oscillating" cos(r) / r, a wave of wavelength 2 pi length, exact to 1e-8 up to r = 1e8. The last
-    three have no value at r = 0: there they count as 0, so that a point does not act on itself.
+    "oscillating" cos(r) / r, a wave of wavelength 2 pi length (r up to 1e8). The last three have no
+    value at r = 0: there they count as 0, so that a point does not act on itself.
 
     >>> RadialKernel("1/r").gram([[0.0], [2.0]]).tolist()
     [[0.0, 0.5], [0.5, 0.0]]
