@@ -634,6 +634,8 @@ def empirical_likelihood(psi) -> tuple[float, np.ndarray]:
     """
     psi = as_matrix("psi", psi)
     n = len(psi)
+    if np.any((psi.min(axis=0) > 0) | (psi.max(axis=0) < 0)):  # one sign: no mean can be 0
+        return math.inf, np.full(n, math.nan)
     multiplier = np.zeros(psi.shape[1])
 
     def star(z):  # log, continued below 1/n by a parabola; with two derivatives
