@@ -27,7 +27,7 @@ from kernellab.compute.checks import (
     nonnegative,
     positive,
 )
-from kernellab.compute.kernels import Kernel
+from kernellab.compute.kernels import Kernel, as_kernel
 
 __all__ = ["ExactGP", "LikelihoodGrid", "Prediction", "fit", "likelihood_grid", "sample_prior"]
 
@@ -71,7 +71,7 @@ class ExactGP:
     """
 
     def __init__(self, kernel, x, y, noise, mean=0.0):
-        self.kernel = _as_kernel(kernel)
+        self.kernel = as_kernel(kernel)
         self.x = as_matrix("x", x)
         self.noise = _as_noise(noise, len(self.x))
         self.mean = mean
@@ -150,7 +150,7 @@ def sample_prior(kernel, x, n: int, rng) -> np.ndarray:
 
     Raises ValueError for bad arguments. Cost: O(m^3 + n m^2).
     """
-    return _draw(_as_kernel(kernel).gram(x), integer("n", n, low=1), as_rng(rng))
+    return _draw(as_kernel(kernel).gram(x), integer("n", n, low=1), as_rng(rng))
 
 
 def _draw(covariance: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -199,7 +199,7 @@ def fit(
 
     Cost: O(n^3) for each of usually 20-100 steps a start.
     """
-    kernel, x = _as_kernel(kernel), as_matrix("x", x)
+    kernel, x = as_kernel(kernel), as_matrix("x", x)
     y = as_vector("y", y, length=len(x))
     noise = _as_noise(noise, len(x))
     restarts, rng = integer("restarts", restarts, low=0), as_rng(rng)
@@ -291,7 +291,7 @@ def likelihood_grid(
 
     Cost: O(k (p + 9) n^3 + k v s p n): 25 x 25 points with n = 80 take about 50 ms.
     """
-    kernels = [_as_kernel(kernel) for kernel in kernels]
+    kernels = [as_kernel(kernel) for kernel in kernels]
     if not kernels or len({len(kernel.hyperparameters) for kernel in kernels}) > 1:
         raise ValueError("kernels must be at least one kernel, all with the same hyper-parameters")
     x = as_matrix("x", x)
@@ -326,12 +326,6 @@ def _likelihood_row(kernel, x, y, variances, noises, gradients):
 
 
 # What the functions share
-
-
-def _as_kernel(kernel) -> Kernel:
-    if not isinstance(kernel, Kernel):
-        raise ValueError(f"kernel must be a kernel of kernellab.compute.kernels, got {kernel!r}")
-    return kernel
 
 
 def _as_noise(noise, n: int):

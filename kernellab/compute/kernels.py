@@ -54,6 +54,7 @@ __all__ = [
     "Scaled",
     "Stretched",
     "Sum",
+    "as_kernel",
 ]
 
 # Rates above this would make 0 times infinity; the kernel is 0 off the diagonal long before.
@@ -761,7 +762,7 @@ class Scaled(Kernel):
     variance: float
 
     def __post_init__(self):
-        inner, variance = _as_kernel(self.kernel), positive("variance", self.variance)
+        inner, variance = as_kernel(self.kernel), positive("variance", self.variance)
         if isinstance(inner, Scaled):  # one factor says it all
             inner, variance = inner.kernel, positive("variance", variance * inner.variance)
         _set(self, kernel=inner, variance=variance)
@@ -820,7 +821,7 @@ class Stretched(Kernel):
     lengthscales: tuple
 
     def __post_init__(self):
-        inner, lengths = _as_kernel(self.kernel), as_vector("lengthscales", self.lengthscales)
+        inner, lengths = as_kernel(self.kernel), as_vector("lengthscales", self.lengthscales)
         if isinstance(inner, Stretched):
             lengths = lengths * as_vector("lengthscales", inner.lengthscales, length=len(lengths))
             inner = inner.kernel
@@ -893,7 +894,7 @@ class OnColumns(Kernel):
         columns = tuple(integer("columns", int(c), low=0) for c in np.atleast_1d(self.columns))
         if not columns or len(set(columns)) < len(columns):
             raise ValueError(f"columns must be different column numbers, got {self.columns}")
-        _set(self, kernel=_as_kernel(self.kernel), columns=columns)
+        _set(self, kernel=as_kernel(self.kernel), columns=columns)
 
     def _gram(self, x, y):
         return self.kernel._gram(*self._choose(x, y))
@@ -956,7 +957,7 @@ class Coregionalised(Kernel):
     mixing: tuple
 
     def __post_init__(self):
-        inner, mixing = _as_kernel(self.kernel), as_matrix("mixing", self.mixing)
+        inner, mixing = as_kernel(self.kernel), as_matrix("mixing", self.mixing)
         if any(name.startswith("mixing") for name in inner._parameters()):
             raise ValueError("kernel must not mix outputs itself: give both mixings as one")
         _set(self, kernel=inner, mixing=tuple(map(tuple, mixing.tolist())))
@@ -1039,7 +1040,8 @@ def _set(kernel: Kernel, /, **values) -> None:
         object.__setattr__(kernel, name, value)
 
 
-def _as_kernel(kernel) -> Kernel:
+def as_kernel(kernel) -> Kernel:
+    """Return ``kernel``, or raise ValueError when it is none."""
     if not isinstance(kernel, Kernel):
         raise ValueError(f"kernel must be a kernel of kernellab.compute.kernels, got {kernel!r}")
     return kernel
@@ -1049,7 +1051,7 @@ def _as_kernels(kernels) -> tuple:
     """Return a tuple of at least one kernel."""
     if isinstance(kernels, Kernel) or not np.iterable(kernels) or not len(tuple(kernels)):
         raise ValueError(f"kernels must be a tuple of at least one kernel, got {kernels!r}")
-    return tuple(_as_kernel(kernel) for kernel in kernels)
+    return tuple(as_kernel(kernel) for kernel in kernels)
 
 
 def _terms(kernel: Kernel, kind: type) -> tuple:

@@ -25,6 +25,7 @@ from scipy.special import ive
 
 from kernellab.compute.checks import as_rng, as_vector, fits_in_memory, integer, nonnegative
 from kernellab.compute.compiled import compiled
+from kernellab.compute.elementary import exp
 from kernellab.compute.gp import Prediction
 from kernellab.compute.kernels import (
     Cosine,
@@ -128,14 +129,11 @@ def _matern(kernel) -> StateSpace:
     third = 1.0 / 3.0
     stationary = np.array([[1.0, 0.0, -third], [0.0, third, 0.0], [-third, 0.0, 1.0]])
     stationary = stationary if order == 3 else np.eye(order)
-    nilpotent = unit + np.eye(order)  # its third power is 0, so that its exponential is short
 
     def transitions(waits):
-        decay = np.minimum(rate * waits, _LARGEST_DECAY)[:, None, None]
-        powers = np.eye(order) + nilpotent * decay
-        if order == 3:
-            powers = powers + (0.5 * nilpotent @ nilpotent) * decay**2
-        return np.exp(-decay) * powers
+        out = np.empty((len(waits), order, order))
+        _matern_steps(rate, waits, out)
+        return out
 
     return StateSpace(rate * unit, stationary, np.eye(order)[0], transitions)
 
@@ -146,8 +144,13 @@ def _wave(frequency: float, variance: float) -> StateSpace:
 
     def transitions(waits):
         # Whole turns go first: sine and cosine of huge angles lose digits.
-        angle = np.remainder(frequency * waits, 2.0 * math.pi)[:, None, None]
-        return np.cos(angle) * np.eye(2) + np.sin(angle) * turn
+        turns = waits * (frequency / (2.0 * math.pi))
+        angles = 2.0 * math.pi * (turns - np.floor(turns))
+        out = np.empty((len(waits), 2, 2))
+        out[:, 0, 0] = out[:, 1, 1] = np.cos(angles)
+        out[:, 1, 0] = np.sin(angles)
+        out[:, 0, 1] = -out[:, 1, 0]
+        return out
 
     return StateSpace(frequency * turn, variance * np.eye(2), np.array([1.0, 0.0]), transitions)
 
@@ -176,8 +179,8 @@ def _sum(parts: list[StateSpace]) -> StateSpace:
 
     def transitions(waits):
         out = np.zeros((len(waits), starts[-1], starts[-1]))
-        for part, i, j in zip(parts, starts, starts[1:], strict=False):
-            out[:, i:j, i:j] = part.transitions(waits)
+        for part, start in zip(parts, starts[:-1], strict=True):
+            _place(part.transitions(waits), start, out)
         return out
 
     return StateSpace(
@@ -192,8 +195,9 @@ def _product(a: StateSpace, b: StateSpace) -> StateSpace:
     size = len(a.measurement) * len(b.measurement)
 
     def transitions(waits):
-        product = np.einsum("nij,nkl->nikjl", a.transitions(waits), b.transitions(waits))
-        return product.reshape(len(waits), size, size)
+        out = np.empty((len(waits), size, size))
+        _products(a.transitions(waits), b.transitions(waits), out)
+        return out
 
     return StateSpace(
         np.kron(a.feedback, np.eye(len(b.measurement)))
@@ -233,8 +237,10 @@ class StateSpaceGP:
         if noise.min() < 0:
             raise ValueError(f"noise must not be negative, got {noise.min():.3g}")
         self.mean = float(as_vector("mean", [mean])[0])
-        order = np.argsort(times, kind="stable")
-        self.times, self.y, self.noise = times[order], y[order], noise[order]
+        if (times[1:] < times[:-1]).any():
+            order = np.argsort(times, kind="stable")
+            times, y, noise = times[order], y[order], noise[order]
+        self.times, self.y, self.noise = times, y, noise
 
     def log_marginal_likelihood(self) -> float:
         """Return log N(y; mean, K + noise I), as the sum of the log densities of innovations."""
@@ -330,6 +336,56 @@ class StateSpaceGP:
         place[order] = np.arange(n)
         place = place[len(self.times) :]
         return mean[place], np.maximum(variance[place], 0.0)
+
+
+# Compiled transitions
+
+
+@compiled("void(float64, float64[::1], float64[:,:,::1])")
+def _matern_steps(rate, waits, out):
+    """Fill in expm(F t) for f, f'/rate, f''/rate^2: exp(-r) times a polynomial in r = rate t."""
+    for t in range(waits.size):
+        r = min(rate * waits[t], _LARGEST_DECAY)
+        e = exp(-r)
+        if out.shape[1] == 1:
+            out[t, 0, 0] = e
+        elif out.shape[1] == 2:
+            out[t, 0, 0] = (1.0 + r) * e
+            out[t, 0, 1] = r * e
+            out[t, 1, 0] = -r * e
+            out[t, 1, 1] = (1.0 - r) * e
+        else:
+            h = 0.5 * r * r
+            out[t, 0, 0] = (1.0 + r + h) * e
+            out[t, 0, 1] = (r + 2.0 * h) * e
+            out[t, 0, 2] = h * e
+            out[t, 1, 0] = -h * e
+            out[t, 1, 1] = (1.0 + r - 2.0 * h) * e
+            out[t, 1, 2] = (r - h) * e
+            out[t, 2, 0] = (h - r) * e
+            out[t, 2, 1] = (2.0 * h - 3.0 * r) * e
+            out[t, 2, 2] = (1.0 - 2.0 * r + h) * e
+
+
+@compiled("void(float64[:,:,::1], int64, float64[:,:,::1])")
+def _place(block, start, out):
+    """Put the blocks on the diagonals of ``out``, from ``start`` on."""
+    for t in range(block.shape[0]):
+        for i in range(block.shape[1]):
+            for j in range(block.shape[1]):
+                out[t, start + i, start + j] = block[t, i, j]
+
+
+@compiled("void(float64[:,:,::1], float64[:,:,::1], float64[:,:,::1])")
+def _products(a, b, out):
+    """Fill in the Kronecker products of matrices."""
+    p, q = a.shape[1], b.shape[1]
+    for t in range(a.shape[0]):
+        for i in range(p):
+            for j in range(p):
+                for k in range(q):
+                    for m in range(q):
+                        out[t, i * q + k, j * q + m] = a[t, i, j] * b[t, k, m]
 
 
 # Compiled recursions. The predicted covariance is kept as its deviation D = P - P_inf from rest:
