@@ -206,11 +206,21 @@ def stein_bootstrap(gram, replicates: int, rng, kind: str = "multinomial") -> np
         raise ValueError(f"gram must be of at least 2 points, got {n}")
     replicates, rng = integer("replicates", replicates, low=1), as_rng(rng)
     if one_of("kind", kind, ("multinomial", "wild")) == "multinomial":
-        weights = (rng.multinomial(n, np.full(n, 1.0 / n), size=replicates) - 1.0) / n
+        weights = (_multinomial_counts(n, replicates, rng) - 1.0) / n
     else:
         weights = (2.0 * rng.integers(0, 2, size=(replicates, n)) - 1.0) / n
     squares = np.einsum("bi,bi->b", weights @ gram, weights)
     return squares - weights**2 @ np.diagonal(gram)
+
+
+def _multinomial_counts(n: int, replicates: int, rng: np.random.Generator) -> np.ndarray:
+    """Return how often each of n points is drawn in n draws with replacement, shape (B, n).
+
+    By counting the draws: several times as fast as ``rng.multinomial``.
+    """
+    drawn = rng.integers(n, size=(replicates, n))
+    drawn += n * np.arange(replicates)[:, None]
+    return np.bincount(drawn.ravel(), minlength=replicates * n).reshape(replicates, n)
 
 
 def _rate(kernel) -> tuple[float, bool]:
