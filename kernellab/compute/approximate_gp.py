@@ -172,8 +172,7 @@ def laplace(kernel, x, y, likelihood, *, tolerance=1e-10, max_iterations=200) ->
         iteration += 1
         weights = likelihood.curvature(y, f)
         shift = weights * f + likelihood.derivatives(y, f)[0]
-        proposal = model.posterior(shift, weights)
-        direction = proposal.coefficients - coefficients
+        direction = _coefficients(model.gram, shift, weights) - coefficients
         turn, step, before = model.gram @ direction, 1.0, value
         while step > 1e-10:
             new, new_f = coefficients + step * direction, f + step * turn
@@ -328,14 +327,10 @@ class _Model:
 
     def posterior(self, shift, precision) -> SitePosterior | None:
         """Return the posterior of sites, or None where it would not be proper."""
-        solved = _covariance(self.gram, precision)
-        if solved is None or not np.isfinite(shift).all():
+        solved = _marginals(self.gram, shift, precision)
+        if solved is None:
             return None
-        covariance, logdet = solved
-        variance = np.diagonal(covariance).copy()
-        if not (variance >= 0.0).all():
-            return None
-        mean = covariance @ shift
+        mean, variance, logdet = solved
         return SitePosterior(
             self.kernel, self.x, self.y, self.likelihood, shift, precision, mean, variance, logdet
         )
@@ -345,18 +340,40 @@ class _Model:
         return SitePosterior(**fields | {"iterations": iterations, "converged": converged})
 
 
-def _covariance(gram, precision) -> tuple[np.ndarray, float] | None:
-    """Return S = (K^{-1} + W)^{-1} and log det(I + K W); None where S is not positive."""
-    if not np.isfinite(precision).all():
+def _coefficients(gram, shift, precision) -> np.ndarray:
+    """Return K^{-1} mean = shift - W^{1/2} B^{-1} W^{1/2} K shift for precisions W >= 0."""
+    root = np.sqrt(precision)
+    lower = _whitened_factor(gram, root)
+    inner = sla.cho_solve((lower, True), root * (gram @ shift), check_finite=False)
+    return shift - root * inner
+
+
+def _whitened_factor(gram, root) -> np.ndarray:
+    """Return the Cholesky factor of B = I + W^{1/2} K W^{1/2}, whose eigenvalues are >= 1."""
+    system = root[:, None] * gram
+    system *= root
+    system[np.diag_indices(len(gram))] += 1.0
+    return sla.cholesky(system, lower=True, overwrite_a=True, check_finite=False)
+
+
+def _marginals(gram, shift, precision) -> tuple[np.ndarray, np.ndarray, float] | None:
+    """Return mean and variances of S shift, S, with S = (K^{-1} + W)^{-1}, and log det(I + K W).
+
+    None where S is not positive.
+    """
+    if not (np.isfinite(precision).all() and np.isfinite(shift).all()):
         return None
     if (precision >= 0.0).all():
-        # I + W^{1/2} K W^{1/2} has no eigenvalue below 1: a safe Cholesky factor.
         root = np.sqrt(precision)
-        system = root[:, None] * gram * root
-        system[np.diag_indices(len(gram))] += 1.0
-        lower = sla.cholesky(system, lower=True, check_finite=False)
-        half = sla.solve_triangular(lower, root[:, None] * gram, lower=True, check_finite=False)
-        return gram - half.T @ half, 2.0 * float(np.log(np.diagonal(lower)).sum())
+        lower = _whitened_factor(gram, root)
+        inner = sla.cho_solve((lower, True), root * (gram @ shift), check_finite=False)
+        mean = gram @ (shift - root * inner)
+        half = sla.solve_triangular(
+            lower, root[:, None] * gram, lower=True, overwrite_b=True, check_finite=False
+        )
+        variance = np.diagonal(gram) - np.einsum("ij,ij->j", half, half)
+        logdet = 2.0 * float(np.log(np.diagonal(lower)).sum())
+        return mean, np.maximum(variance, 0.0), logdet
     # Sites of negative precision (outliers of a heavy tail): no root, so a general solve.
     system = np.eye(len(gram)) + gram * precision
     sign, logdet = np.linalg.slogdet(system)
@@ -364,5 +381,8 @@ def _covariance(gram, precision) -> tuple[np.ndarray, float] | None:
         return None
     covariance = np.linalg.solve(system, gram)
     covariance = 0.5 * (covariance + covariance.T)
+    variance = np.diagonal(covariance)
     lowest = np.linalg.eigvalsh(covariance)[0]
-    return None if lowest < -1e-9 * np.trace(gram) else (covariance, float(logdet))
+    if lowest < -1e-9 * np.trace(gram) or variance.min() < 0.0:
+        return None
+    return covariance @ shift, variance.copy(), float(logdet)
