@@ -49,13 +49,18 @@ class Likelihood(ABC):
     def expected(self, y, mean, variance) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return E log p(y | f) for f ~ N(mean, variance), and its derivatives in both.
 
-        d/d mean = E (log p)', d/d variance = (1/2) E (log p)'' (Bonnet and Price).
+        d/d mean = E (log p)', d/d variance = (1/2) E (log p)'' = E (log p)' t / (2 sd), with the
+        standardised f in t. The last form is the very derivative of the quadrature's sum, so that
+        climbing along it never falls; only for tiny variances the other one takes its place.
         Cost: O(n) times 64 nodes where there is no closed form.
         """
         nodes, weights = _gauss_hermite()
-        f = mean + np.sqrt(variance) * nodes[:, None]
+        spread = np.sqrt(variance)
+        f = mean + spread * nodes[:, None]
         first, second = self.derivatives(y, f)
-        return weights @ self.log_density(y, f), weights @ first, 0.5 * (weights @ second)
+        by_parts = (weights * nodes) @ first / np.where(spread > 1e-4, 2.0 * spread, 1.0)
+        slope = np.where(spread > 1e-4, by_parts, 0.5 * (weights @ second))
+        return weights @ self.log_density(y, f), weights @ first, slope
 
     def averaged(self, y, mean, variance) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return log Z = log E p(y | f) for f ~ N(mean, variance), and d, d^2 of it in the mean.

@@ -32,6 +32,7 @@ from kernellab.compute.kernels import (
     Matern12,
     Matern32,
     Matern52,
+    Oscillator,
     Periodic,
     Product,
     Scaled,
@@ -73,9 +74,9 @@ class StateSpace:
 def state_space(kernel) -> StateSpace:
     """Return the linear system whose output has this kernel.
 
-    Matern12, Matern32, Matern52 (1, 2 and 3 states: f and its derivatives), Cosine (2), Periodic
-    (a constant and as many harmonics as have a variance over 1e-15), and sums, products and
-    multiples of these: ``Matern32(5.0) * Periodic(1.0, 0.7)`` is quasi-periodic.
+    Matern12, Matern32, Matern52 (1, 2 and 3 states: f and its derivatives), Oscillator and Cosine
+    (2), Periodic (a constant and as many harmonics as have a variance over 1e-15), and sums,
+    products and multiples of these: ``Matern32(5.0) * Periodic(1.0, 0.7)`` is quasi-periodic.
 
     Parameters
     ----------
@@ -96,6 +97,8 @@ def state_space(kernel) -> StateSpace:
         return _matern(kernel)
     if isinstance(kernel, Cosine):
         return _wave(2.0 * math.pi / kernel.period, 1.0)
+    if isinstance(kernel, Oscillator):
+        return _oscillator(kernel)
     if isinstance(kernel, Periodic):
         return _periodic(kernel)
     if isinstance(kernel, Scaled):
@@ -114,8 +117,8 @@ def state_space(kernel) -> StateSpace:
             result = _product(result, state_space(part))
         return result
     raise ValueError(
-        "kernel must be made of Matern12, Matern32, Matern52, Cosine and Periodic by sums, "
-        f"products and multiples, got {kernel!r}"
+        "kernel must be made of Matern12, Matern32, Matern52, Oscillator, Cosine and Periodic by "
+        f"sums, products and multiples, got {kernel!r}"
     )
 
 
@@ -148,6 +151,24 @@ def _wave(frequency: float, variance: float) -> StateSpace:
         return out
 
     return StateSpace(frequency * turn, variance * np.eye(2), np.array([1.0, 0.0]), transitions)
+
+
+def _oscillator(kernel: Oscillator) -> StateSpace:
+    """f and f'/w of a damped spring: expm(F t) = exp(-c t) (cos(d t) + (F + c) sin(d t) / d)."""
+    w, c, d = kernel.rates()
+    spring = np.array([[0.0, 1.0], [-1.0, -1.0 / kernel.quality]])
+    centred = spring + c / w * np.eye(2)
+
+    def transitions(waits):
+        out = np.empty((len(waits), 2, 2))
+        if d.imag == 0.0:
+            _oscillator_steps(c, d.real, w / d.real, centred, waits, out)
+        else:
+            cosine, sine = kernel.waves(waits)
+            out[:] = cosine[:, None, None] * np.eye(2) + sine[:, None, None] * centred
+        return out
+
+    return StateSpace(w * spring, np.eye(2), np.array([1.0, 0.0]), transitions)
 
 
 def _periodic(kernel: Periodic) -> StateSpace:
@@ -375,13 +396,31 @@ def _wave_steps(turns, waits, out):
     cosines, sines = np.empty(waits.size), np.empty(waits.size)
     for t in range(waits.size):
         turn = turns * waits[t]
-        angle = 2.0 * math.pi * (turn - math.floor(turn))
+        angle = 2.0 * math.pi * (turn - np.floor(turn))
         cosines[t] = cos(angle)
         sines[t] = sin(angle)
     for t in range(waits.size):
         out[t, 0, 0] = out[t, 1, 1] = cosines[t]
         out[t, 0, 1] = -sines[t]
         out[t, 1, 0] = sines[t]
+
+
+@compiled("void(float64, float64, float64, float64[:,::1], float64[::1], float64[:,:,::1])")
+def _oscillator_steps(c, d, ratio, centred, waits, out):
+    """Fill in exp(-c t) (cos(d t) + ratio sin(d t) centred), whole turns away first."""
+    cosines, sines = np.empty(waits.size), np.empty(waits.size)
+    turns = d / (2.0 * math.pi)
+    for t in range(waits.size):
+        turn = turns * waits[t]
+        angle = 2.0 * math.pi * (turn - np.floor(turn))
+        decay = exp(-c * waits[t])
+        cosines[t] = decay * cos(angle)
+        sines[t] = ratio * decay * sin(angle)
+    for t in range(waits.size):
+        out[t, 0, 0] = cosines[t] + sines[t] * centred[0, 0]
+        out[t, 0, 1] = sines[t] * centred[0, 1]
+        out[t, 1, 0] = sines[t] * centred[1, 0]
+        out[t, 1, 1] = cosines[t] + sines[t] * centred[1, 1]
 
 
 @compiled("void(float64[:,:,::1], int64, float64[:,:,::1])")

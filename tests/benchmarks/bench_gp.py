@@ -7,7 +7,7 @@ import numpy as np
 from kernellab.commands.bench import Row
 from kernellab.compute.approximate_gp import laplace
 from kernellab.compute.gp import ExactGP
-from kernellab.compute.kernels import Cosine, Gaussian, Matern12, Matern32, Stretched
+from kernellab.compute.kernels import Cosine, Gaussian, Matern12, Matern32, Oscillator, Stretched
 from kernellab.compute.likelihoods import Logit
 from kernellab.compute.state_space import StateSpaceGP
 
@@ -22,6 +22,8 @@ def rows() -> Iterator[Row]:
         yield exponential(n)
     for n in (1000, 10_000, 100_000):
         yield quasi_periodic(n)
+    for n in (1000, 10_000, 100_000):
+        yield oscillator(n)
     for n in (1000, 10_000, 100_000):
         yield matern(n)
     for n in (100, 400):
@@ -132,6 +134,17 @@ def quasi_periodic(n: int) -> Row:
         return terms.ComplexTerm(a=1.0, b=0.0, c=0.2, d=2 * np.pi / 3.0)
 
     return _in_time("series, quasi-periodic", n, Matern12(5.0) * Cosine(3.0), term, 1e-9)
+
+
+def oscillator(n: int) -> Row:
+    """The likelihood of a damped oscillator at irregular times."""
+
+    def term():
+        from celerite2 import terms
+
+        return terms.SHOTerm(sigma=1.0, rho=3.0, Q=4.0)
+
+    return _in_time("series, oscillator", n, Oscillator(3.0, 4.0), term, 1e-9)
 
 
 def matern(n: int) -> Row:

@@ -14,6 +14,7 @@ from kernellab.compute.kernels import (
     Matern32,
     Matern52,
     OnColumns,
+    Oscillator,
     Periodic,
     Polynomial,
     Product,
@@ -130,6 +131,37 @@ def test_coregionalised_is_a_kronecker_product():
     np.testing.assert_allclose(
         stretched.gram(both), np.kron(mixing @ mixing.T, Gaussian(1.0).gram(x / [0.5, 2.0]))
     )
+
+
+@pytest.mark.parametrize("quality", [0.1, 0.4, 0.5, 0.500001, 0.7, 5.0])
+def test_an_oscillator_solves_its_equation(quality):
+    x = np.sort(np.random.default_rng(0).uniform(0, 3, 8))[:, None]
+    kernel = 1.3 * Oscillator(1.7, quality)
+    theta = np.log(list(kernel.hyperparameters.values()))
+    for j, gradient in enumerate(kernel.gram_gradients(x)):
+        step = 1e-5 * np.eye(3)[j]
+        change = kernel.with_log_hyperparameters(theta + step).gram(x)
+        change -= kernel.with_log_hyperparameters(theta - step).gram(x)
+        np.testing.assert_allclose(gradient, change / 2e-5, atol=1e-7)
+    np.testing.assert_allclose(np.diag(kernel.gram(x)), kernel.diagonal(x))
+    np.testing.assert_allclose(kernel.paired(x, x[::-1]), np.diag(kernel.gram(x)[:, ::-1]))
+    assert np.linalg.eigvalsh(kernel.gram(x))[0] > -1e-12
+    # k'' + (w/Q) k' + w^2 k = 0 away from 0, and k is even.
+    w, h = 2 * np.pi / 1.7, 1e-4
+    lags = np.linspace(0.2, 3.0, 9)
+    low, at, high = (
+        Oscillator(1.7, quality).gram((lags + s)[:, None], [[0.0]])[:, 0] for s in (-h, 0, h)
+    )
+    equation = (high - 2 * at + low) / h**2 + w / quality * (high - low) / (2 * h) + w**2 * at
+    np.testing.assert_allclose(equation, 0.0, atol=1e-5)
+    with pytest.raises(ValueError, match="x must have 1 column for an Oscillator"):
+        kernel.gram(points())
+
+
+def test_a_critical_oscillator_is_a_matern_kernel():
+    x = np.linspace(0, 3, 8)[:, None]
+    period = 2 * np.pi / np.sqrt(3) * 0.8
+    np.testing.assert_allclose(Oscillator(period, 0.5).gram(x), Matern32(0.8).gram(x), atol=1e-11)
 
 
 @pytest.mark.parametrize("length", [1e-300, 1e-9, 1e9, 1e300])

@@ -5,7 +5,15 @@ import pytest
 from scipy.linalg import expm
 
 from kernellab.compute.gp import ExactGP
-from kernellab.compute.kernels import Cosine, Gaussian, Matern12, Matern32, Matern52, Periodic
+from kernellab.compute.kernels import (
+    Cosine,
+    Gaussian,
+    Matern12,
+    Matern32,
+    Matern52,
+    Oscillator,
+    Periodic,
+)
 from kernellab.compute.state_space import StateSpaceGP, state_space
 from tests.naive import state_space as naive
 
@@ -20,6 +28,9 @@ KERNELS = [
     2.0 * (Matern12(4.0) * Periodic(1.1, 0.8)) + 0.5 * Matern32(5.0),
     Matern32(1.0) * Matern52(2.0),
     Periodic(1.3, 0.5),
+    Oscillator(1.1, 5.0),
+    Oscillator(2.0, 0.5) + 0.5 * Oscillator(2.0, 0.3),
+    Oscillator(1.1, 8.0) * Matern12(4.0),
 ]
 every = pytest.mark.parametrize("kernel", KERNELS, ids=repr)
 
@@ -100,8 +111,12 @@ def test_exact_observations_are_met():
     np.testing.assert_allclose(gp.predict(times).variance, 0.0, atol=1e-9)
 
 
+def spring(period):
+    return Oscillator(period, 2.0)
+
+
 @pytest.mark.parametrize("length", [1e-200, 1e-9, 1e-2, 1e3, 1e9, 1e200])
-@pytest.mark.parametrize("kind", [Matern12, Matern32, Matern52])
+@pytest.mark.parametrize("kind", [Matern12, Matern32, Matern52, spring])
 def test_extreme_lengthscales_stay_finite_and_right(kind, length):
     times, y = data()
     gp = StateSpaceGP(kind(length), times, y, 0.1)
