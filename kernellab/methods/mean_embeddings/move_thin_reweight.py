@@ -316,29 +316,47 @@ def halve(x, kernel, rng, *, delta: float = 0.5, rounds: int = 1, fair: bool = F
         stop = min(start + block, n)
         rows = kernel.gram(x[start:stop], x[:stop])
         variance = _halve(
-            rows, numbers, numbers, start, factor, fair, variance, uniforms, signs, keeps, trace
+            rows,
+            numbers,
+            numbers,
+            True,
+            start,
+            factor,
+            fair,
+            variance,
+            uniforms,
+            signs,
+            keeps,
+            trace,
         )
     pairs = np.arange(0, n, 2)
     return Halving(pairs + keeps, pairs + 1 - keeps, trace)
 
 
 @compiled(
-    "float64(float64[:,::1], int64[::1], int64[::1], int64, float64, boolean, float64, "
+    "float64(float64[:,::1], int64[::1], int64[::1], boolean, int64, float64, boolean, float64, "
     "float64[::1], float64[::1], int64[::1], float64[:,::1])",
     fastmath=FAST,
 )
-def _halve(gram, rows, columns, start, factor, fair, variance, uniforms, signs, keeps, trace):
+def _halve(
+    gram, rows, columns, plain, start, factor, fair, variance, uniforms, signs, keeps, trace
+):
     """Decide the next pairs, from point ``start`` on; signs are -1 for points kept, +1 for left.
 
-    The similarity of points start + i and z is gram[rows[i], columns[z]].
+    The similarity of points start + i and z is gram[rows[i], columns[z]]; plain: columns are 0, 1,
+    2, ..., so that neighbours in memory can be read together.
     """
     for i in range(0, min(len(rows), len(gram), len(columns) - start), 2):
         first, second, x = gram[rows[i]], gram[rows[i + 1]], start + i
         step = first[columns[x]] + second[columns[x + 1]] - 2.0 * first[columns[x + 1]]
         step = max(step, 0.0)  # b^2
         balance = 0.0  # alpha
-        for z in range(x):
-            balance += signs[z] * (first[columns[z]] - second[columns[z]])
+        if plain:
+            for z in range(x):
+                balance += signs[z] * (first[z] - second[z])
+        else:
+            for z in range(x):
+                balance += signs[z] * (first[columns[z]] - second[columns[z]])
         bound = max(np.sqrt(step * variance) * factor, step)  # a
         tilt = balance / bound if bound > 0.0 else 0.0
         chance = 0.5 if fair else min(max((1.0 - tilt) / 2.0, 0.0), 1.0)
@@ -403,7 +421,8 @@ def _split(gram, left, rounds, delta, fair, uniforms, found):
         for part in range(1 << level):
             rows = members[part * size : (part + 1) * size].copy()
             coins = uniforms[level, part * size // 2 : (part + 1) * size // 2]
-            _halve(gram, rows, rows, 0, factor, fair, 0.0, coins, signs, keeps, trace)
+            plain = level == 0  # nothing has been reordered yet
+            _halve(gram, rows, rows, plain, 0, factor, fair, 0.0, coins, signs, keeps, trace)
             for pair in range(size // 2):
                 members[part * size + pair] = rows[2 * pair + keeps[pair]]
                 members[part * size + size // 2 + pair] = rows[2 * pair + 1 - keeps[pair]]
@@ -448,6 +467,14 @@ class _Points:
         if self.gram is None:
             return self.kernel.gram(self.x[rows], self.x)
         return self.gram[rows]
+
+    def nearest(self, candidates):
+        """The row of candidates (c, m) with the smallest MMD to all points."""
+        if self.gram is None:
+            within = np.array([self.among(rows).mean() for rows in candidates])
+        else:
+            within = self.gram[candidates[:, :, None], candidates[:, None, :]].mean(axis=(1, 2))
+        return candidates[np.argmin(within - 2 * self.means[candidates].mean(axis=1))]
 
     def mmd(self, rows):
         """The MMD between some points and all."""
@@ -509,8 +536,8 @@ def kernel_thin(
     points = _Points(x, kernel)
     gram = points.gram if split_kernel is None else None
     coresets = _coresets(x, rounds, split_kernel or kernel, rng, delta, fair, gram)
-    candidates = [*coresets, standard_thinning(len(x), coresets.shape[1])]
-    return finish(_swap(points, min(candidates, key=points.mmd).copy()))
+    candidates = np.vstack([coresets, standard_thinning(len(x), coresets.shape[1])])
+    return finish(_swap(points, points.nearest(candidates).copy()))
 
 
 def standard_thinning(n: int, m: int) -> np.ndarray:
@@ -813,7 +840,7 @@ def energy_gradient_1d(x, y) -> np.ndarray:
     """
     x, y = as_vector("x", x), as_vector("y", y)
     gradient = np.zeros((x.size, 1))
-    _all_slices(x[:, None], y[:, None], np.ones((1, 1)), gradient)
+    _sliced(x[None], np.argsort(x)[None], np.sort(y)[None], np.ones((1, 1)), gradient)
     return gradient[:, 0]
 
 
