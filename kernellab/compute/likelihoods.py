@@ -42,6 +42,10 @@ class Likelihood(ABC):
     def derivatives(self, y: np.ndarray, f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return first and second derivative of log p(y | f) in f."""
 
+    @abstractmethod
+    def third_derivative(self, y: np.ndarray, f: np.ndarray) -> np.ndarray:
+        """Return the third derivative of log p(y | f) in f."""
+
     def curvature(self, y: np.ndarray, f: np.ndarray) -> np.ndarray:
         """Return a positive stand-in for -d^2 log p / df^2, for steps towards the mode."""
         return -self.derivatives(y, f)[1]
@@ -102,6 +106,9 @@ class GaussianNoise(Likelihood):
     def derivatives(self, y, f):
         return (y - f) / self.variance, np.full_like(f, -1.0 / self.variance)
 
+    def third_derivative(self, y, f):
+        return np.zeros_like(f)
+
     def expected(self, y, mean, variance):
         value = self.log_density(y, mean) - 0.5 * variance / self.variance
         slope = np.full_like(mean, -0.5 / self.variance)
@@ -139,6 +146,10 @@ class Probit(_Labels):
         ratio = _hazard(y * f)
         return y * ratio, -ratio * (y * f + ratio)
 
+    def third_derivative(self, y, f):
+        ratio, z = _hazard(y * f), y * f
+        return y * ratio * ((z + ratio) * (z + 2.0 * ratio) - 1.0)
+
     def averaged(self, y, mean, variance):
         spread = np.sqrt(1.0 + variance)
         z = y * mean / spread
@@ -161,6 +172,9 @@ class Logit(_Labels):
     def derivatives(self, y, f):
         return y * expit(-y * f), -expit(f) * expit(-f)
 
+    def third_derivative(self, y, f):
+        return expit(f) * expit(-f) * (expit(f) - expit(-f))
+
 
 @dataclass(frozen=True)
 class Poisson(Likelihood):
@@ -178,6 +192,9 @@ class Poisson(Likelihood):
 
     def derivatives(self, y, f):
         return y - _rate(f), -_rate(f)
+
+    def third_derivative(self, y, f):
+        return -_rate(f)
 
     def expected(self, y, mean, variance):
         rate = _rate(mean + 0.5 * variance)
@@ -213,6 +230,11 @@ class StudentT(Likelihood):
         width = v * self.scale**2 + miss**2
         first = (v + 1.0) * miss / width
         return first, (v + 1.0) * (miss**2 - v * self.scale**2) / width**2
+
+    def third_derivative(self, y, f):
+        v, miss = self.degrees, y - f
+        square = v * self.scale**2
+        return 2.0 * (v + 1.0) * miss * (miss**2 - 3.0 * square) / (square + miss**2) ** 3
 
     def curvature(self, y, f):
         # The weight of iteratively reweighted least squares: the same modes, and always positive.

@@ -130,6 +130,26 @@ def test_a_heavy_tail_ignores_outliers():
         assert np.mean((fit.mean - truth) ** 2) < 0.2 * np.mean((plain - truth) ** 2)
 
 
+@every_method
+@pytest.mark.parametrize(
+    "likelihood", [GaussianNoise(0.1), Probit(), Logit(), Poisson(), StudentT(0.5, 5.0)], ids=repr
+)
+def test_evidence_gradients_are_differences(method, likelihood):
+    x, y = data(likelihood, 25)
+    kernel = 1.3 * Gaussian(0.9)
+    theta = np.log(list(kernel.hyperparameters.values()))
+
+    def value(theta):
+        fit = method(kernel.with_log_hyperparameters(theta), x, y, likelihood, tolerance=1e-13)
+        return fit.evidence
+
+    gradient = method(kernel, x, y, likelihood, tolerance=1e-13).evidence_gradient()
+    for j in range(2):
+        step = 1e-4 * np.eye(2)[j]
+        slope = (value(theta + step) - value(theta - step)) / 2e-4
+        assert gradient[j] == pytest.approx(slope, rel=1e-5, abs=1e-5)
+
+
 def test_a_start_near_by_saves_steps():
     x, y = data(Probit())
     for method in (variational, expectation_propagation):
@@ -177,6 +197,12 @@ def test_predictions_of_targets():
             "precision must leave a proper posterior",
         ),
         (lambda x, y: laplace(KERNEL, x, y, StudentT(1.0)).probability(x), "one of labels"),
+        (
+            lambda x, y: posterior_from_sites(
+                KERNEL, x, y, Probit(), y, np.ones(40)
+            ).evidence_gradient(),
+            "must come from a method",
+        ),
     ],
 )
 def test_bad_arguments_are_named(call, message):

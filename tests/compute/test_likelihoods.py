@@ -32,6 +32,9 @@ def test_derivatives_are_differences(likelihood, y):
     np.testing.assert_allclose(first, (high - low) / (2 * h), rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(second, (high - 2 * at + low) / h**2, rtol=1e-5, atol=1e-6)
     assert (likelihood.curvature(y, f) > 0).all()
+    high, low = (likelihood.derivatives(y, f + step)[1] for step in (h, -h))
+    third = likelihood.third_derivative(y, f)
+    np.testing.assert_allclose(third, (high - low) / (2 * h), rtol=1e-6, atol=1e-7)
 
 
 @every
