@@ -214,25 +214,6 @@ def metropolis(log_density: Callable, start, steps: int, scale: float, rng) -> n
 # ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class KernelSum:
-    """The kernel k_1 + k_2 + ... of a tuple of kernels, each 1 on its diagonal."""
-
-    kernels: tuple
-
-    def gram(self, x, y=None) -> np.ndarray:
-        """Return the sum of the Gram matrices, (n, m)."""
-        return sum(kernel.gram(x, y) for kernel in self.kernels)
-
-    def matvec(self, x, y, v) -> np.ndarray:
-        """Return the sum of the kernels' products with v, (n,)."""
-        return sum(kernel.matvec(x, y, v) for kernel in self.kernels)
-
-    def diagonal(self, x) -> np.ndarray:
-        """Return the sum of all k(x_i, x_i), (n,)."""
-        return sum(kernel.diagonal(x) for kernel in self.kernels)
-
-
 def power_kernel(kernel, power: float, d: int):
     """Return the kernel whose spectrum on R^d is the given kernel's to the ``power``.
 
@@ -522,7 +503,7 @@ def kernel_thin(
     kernel : the kernel of the MMD
     rng : Generator or seed
     split_kernel : the kernel that the coin looks at: None for ``kernel`` itself (target KT), a
-        ``power_kernel`` (power KT) or the ``KernelSum`` of both (KT+)
+        ``power_kernel`` (power KT) or the sum of both, ``k + k_power`` (KT+)
     delta, fair : as in ``halve``
     polish : False skips the swaps, and takes the first coreset
 

@@ -205,14 +205,6 @@ def test_power_kernels_of_matern_and_their_limits():
         mt.power_kernel(Laplace(1.0), 0.5, 2)
 
 
-def test_a_sum_of_kernels():
-    x = mt.moons().sample(9, 0)
-    both = mt.KernelSum((KERNEL, Matern12(0.5)))
-    gram = KERNEL.gram(x) + Matern12(0.5).gram(x)
-    assert np.allclose(both.gram(x), gram) and np.allclose(both.diagonal(x), 2)
-    assert np.allclose(both.matvec(x, None, np.arange(9.0)), gram @ np.arange(9.0))
-
-
 def test_thinning_a_repeated_point():
     x = np.zeros((16, 2))
     rows = mt.kernel_thin(x, 2, KERNEL, 0)
