@@ -29,7 +29,15 @@ from kernellab.compute.checks import (
 )
 from kernellab.compute.kernels import Kernel, as_kernel
 
-__all__ = ["ExactGP", "LikelihoodGrid", "Prediction", "fit", "likelihood_grid", "sample_prior"]
+__all__ = [
+    "ExactGP",
+    "LikelihoodGrid",
+    "Prediction",
+    "fit",
+    "likelihood_grid",
+    "maximise_evidence",
+    "sample_prior",
+]
 
 _LOG_2PI = math.log(2.0 * math.pi)
 
@@ -202,30 +210,60 @@ def fit(
     kernel, x = as_kernel(kernel), as_matrix("x", x)
     y = as_vector("y", y, length=len(x))
     noise = _as_noise(noise, len(x))
-    restarts, rng = integer("restarts", restarts, low=0), as_rng(rng)
-    names, start = list(kernel.hyperparameters), list(kernel.hyperparameters.values())
+    start = dict(kernel.hyperparameters)
     if learn_noise:
         positive("noise", float(np.min(noise)))
-        # Of unequal noises a common factor is learned.
-        names, start = [*names, "noise"], [*start, float(np.max(noise))]
-    if not names:
-        raise ValueError(f"kernel must have a hyper-parameter to learn, got {kernel!r}")
-    low, high = np.log(_bounds(bounds, names)).T
+        start["noise"] = float(np.max(noise))  # of unequal noises a common factor is learned
     n_kernel = len(kernel.hyperparameters)
 
     def model(theta):
         level = noise * (math.exp(theta[-1]) / np.max(noise)) if learn_noise else noise
         return ExactGP(kernel.with_log_hyperparameters(theta[:n_kernel]), x, y, level, mean)
 
+    def evidence(theta):
+        gp = model(theta)
+        gradient = gp.log_marginal_likelihood_gradient()
+        return gp.log_marginal_likelihood(), gradient[: len(theta)]
+
+    return model(maximise_evidence(evidence, start, bounds=bounds, restarts=restarts, rng=rng))
+
+
+def maximise_evidence(
+    evidence: Callable, start: dict[str, float], *, bounds=(1e-5, 1e5), restarts: int = 0, rng=0
+) -> np.ndarray:
+    """Return the logarithms of the hyper-parameters that maximise an evidence, by L-BFGS.
+
+    Parameters
+    ----------
+    evidence : maps logarithms (p,) to (value, gradient (p,)); a ValueError counts as -infinity
+    start : names and positive values to start from
+    bounds, restarts, rng : as in ``fit``
+
+    Returns
+    -------
+    theta : shape (p,), the best end of all starts
+
+    Raises
+    ------
+    ValueError : nothing to learn, or bounds that do not fit.
+
+    >>> theta = maximise_evidence(lambda t: (-((t[0] - 1) ** 2), -2 * (t - 1)), {"length": 2.0})
+    >>> theta.round(6).tolist()
+    [1.0]
+    """
+    restarts, rng = integer("restarts", restarts, low=0), as_rng(rng)
+    if not start:
+        raise ValueError("kernel must have a hyper-parameter to learn, got none")
+    low, high = np.log(_bounds(bounds, list(start))).T
+
     def loss(theta):
         try:
-            gp = model(theta)
+            value, gradient = evidence(theta)
         except ValueError:  # a Gram matrix beyond repair is no place to end
             return 1e30, np.zeros(len(theta))
-        gradient = gp.log_marginal_likelihood_gradient()
-        return -gp.log_marginal_likelihood(), -gradient[: len(theta)]
+        return -value, -np.asarray(gradient)
 
-    starts = [np.clip(np.log(start), low, high)]
+    starts = [np.clip(np.log(list(start.values())), low, high)]
     starts += [rng.uniform(low, high) for _ in range(restarts)]
     ends = [
         scipy.optimize.minimize(
@@ -233,7 +271,7 @@ def fit(
         )
         for first in starts
     ]
-    return model(min(ends, key=lambda end: end.fun).x)
+    return min(ends, key=lambda end: end.fun).x
 
 
 def _bounds(bounds, names: list[str]) -> np.ndarray:

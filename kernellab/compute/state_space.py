@@ -23,10 +23,17 @@ import numpy as np
 import scipy.linalg as sla
 from scipy.special import ive
 
-from kernellab.compute.checks import as_rng, as_vector, fits_in_memory, integer, nonnegative
+from kernellab.compute.checks import (
+    as_rng,
+    as_vector,
+    fits_in_memory,
+    integer,
+    nonnegative,
+    positive,
+)
 from kernellab.compute.compiled import compiled
 from kernellab.compute.elementary import cos, exp, log, sin
-from kernellab.compute.gp import Prediction
+from kernellab.compute.gp import Prediction, maximise_evidence
 from kernellab.compute.kernels import (
     Cosine,
     Matern12,
@@ -39,7 +46,7 @@ from kernellab.compute.kernels import (
     Sum,
 )
 
-__all__ = ["StateSpace", "StateSpaceGP", "state_space"]
+__all__ = ["StateSpace", "StateSpaceGP", "fit_series", "state_space"]
 
 _LARGEST_DECAY = 750.0  # exp(-750) is 0
 _SMALLEST_WAVE = 1e-15  # harmonics of a periodic kernel below this variance are left out
@@ -359,6 +366,48 @@ class StateSpaceGP:
         place[order] = np.arange(n)
         place = place[len(self.times) :]
         return mean[place], np.maximum(variance[place], 0.0)
+
+
+def fit_series(
+    kernel,
+    times,
+    y,
+    noise: float,
+    *,
+    mean: float = 0.0,
+    learn_noise: bool = True,
+    restarts: int = 0,
+    bounds=(1e-5, 1e5),
+    rng=0,
+) -> StateSpaceGP:
+    """Return the series model whose hyper-parameters maximise the log marginal likelihood.
+
+    As ``gp.fit``, with the same arguments and errors, but each step takes O(n): the gradient comes
+    from central differences of the filter's likelihood, good to about 1e-6 of its size.
+
+    Cost: O(p n s^3) for each of usually 20-100 steps a start.
+    """
+    model = StateSpaceGP(kernel, times, y, noise, mean)
+    start = dict(kernel.hyperparameters)
+    if learn_noise:
+        positive("noise", float(model.noise.min()))
+        start["noise"] = float(model.noise.max())
+    n_kernel, shares = len(kernel.hyperparameters), model.noise / (model.noise.max() or 1.0)
+
+    def at(theta):
+        level = shares * math.exp(theta[-1]) if learn_noise else model.noise
+        renewed = kernel.with_log_hyperparameters(theta[:n_kernel])
+        return StateSpaceGP(renewed, model.times, model.y, level, mean)
+
+    def evidence(theta):
+        steps = 1e-5 * np.eye(len(theta))
+        high, low = (
+            np.array([at(theta + sign * step).log_marginal_likelihood() for step in steps])
+            for sign in (1.0, -1.0)
+        )
+        return at(theta).log_marginal_likelihood(), (high - low) / 2e-5
+
+    return at(maximise_evidence(evidence, start, bounds=bounds, restarts=restarts, rng=rng))
 
 
 # Compiled transitions

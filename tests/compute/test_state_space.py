@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from kernellab.compute.gp import ExactGP
+from kernellab.compute.gp import ExactGP, fit
 from kernellab.compute.kernels import (
     Cosine,
     Gaussian,
@@ -14,7 +14,7 @@ from kernellab.compute.kernels import (
     Oscillator,
     Periodic,
 )
-from kernellab.compute.state_space import StateSpaceGP, state_space
+from kernellab.compute.state_space import StateSpaceGP, fit_series, state_space
 from tests.naive import state_space as naive
 
 pytestmark = pytest.mark.compiled
@@ -103,6 +103,20 @@ def test_samples_have_the_right_moments():
     np.testing.assert_allclose(np.cov(draws.T), dense.variance, atol=0.03)
 
 
+def test_fit_finds_what_the_dense_fit_finds():
+    times, y = data()
+    kernel = 1.0 * Matern32(1.0)
+    fast, dense = fit_series(kernel, times, y, 0.1), fit(kernel, times[:, None], y, 0.1)
+    assert fast.log_marginal_likelihood() == pytest.approx(
+        dense.log_marginal_likelihood(), abs=1e-5
+    )
+    assert fast.noise[0] == pytest.approx(dense.noise, rel=1e-2)
+    kept = fit_series(kernel, times, y, 0.04, learn_noise=False, bounds={"lengthscale": (1, 2)})
+    assert kept.noise[0] == 0.04 and 1.0 <= kept.kernel.hyperparameters["lengthscale"] <= 2.0001
+    unequal = fit_series(kernel, times, y, np.linspace(0.1, 0.2, 60))
+    np.testing.assert_allclose(unequal.noise / unequal.noise[0], np.linspace(1, 2, 60))
+
+
 def test_exact_observations_are_met():
     times, y = data(20)
     times[10] = 0.5 * (times[9] + times[11])
@@ -147,6 +161,9 @@ def test_one_point_is_enough():
         (lambda t, y: StateSpaceGP(Matern12(1.0), t, y, 0.0).predict(), "noise must be positive"),
         (lambda t, y: StateSpaceGP(Matern12(1.0), t, y, 0.1).predict(t[:, None]), "times must be"),
         (lambda t, y: StateSpaceGP(Matern12(1.0), t, y, 0.1).sample(t, 0, 0), "n must be"),
+        (lambda t, y: fit_series(Matern12(1.0), t, y, 0.0), "noise must be a positive"),
+        (lambda t, y: fit_series(Matern12(1.0), t, y, 0.1, bounds=(1, 0)), "bounds must be"),
+        (lambda t, y: fit_series(Gaussian(1.0), t, y, 0.1), "kernel must be made of"),
     ],
 )
 def test_bad_arguments_are_named(call, message):
