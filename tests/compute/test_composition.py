@@ -109,6 +109,15 @@ def test_sums_and_products_are_what_they_say():
     assert 2.0 * (3.0 * a) == Scaled(a, 6.0)
 
 
+def test_a_cosine_is_a_plane_wave():
+    x = points()
+    lags = (x[:, None] - x).sum(axis=2)
+    np.testing.assert_allclose(Cosine(1.7).gram(x), np.cos(2 * np.pi * lags / 1.7), atol=1e-13)
+    far = x + 1.7e9  # whole periods away, in one column of three
+    far[:, 1:] = x[:, 1:]
+    np.testing.assert_allclose(Cosine(1.7).gram(far, x), Cosine(1.7).gram(x), atol=1e-5)
+
+
 def test_coregionalised_is_a_kronecker_product():
     rng = np.random.default_rng(0)
     x, mixing = rng.standard_normal((6, 2)), np.array([[1.0, 0.0], [-0.5, 0.8], [0.3, 0.2]])
