@@ -309,6 +309,7 @@ def likelihood_grid(
     One eigendecomposition K = U diag(l) U^T a kernel serves all variances and noises, because each
     of them only changes the eigenvalues variance l + noise. For a heat map over lengthscale and
     amplitude, or lengthscale and noise, that is a row of the picture at the price of one point.
+    (With only a few of them, as on a map over two lengthscales, each point is a Cholesky factor.)
 
     Parameters
     ----------
@@ -336,7 +337,9 @@ def likelihood_grid(
     centred = as_vector("y", y, length=len(x)) - _mean_at(mean, x)
     v, s = (_positives(name, a) for name, a in (("variances", variances), ("noises", noises)))
     fits_in_memory("the grid", 8 * len(kernels) * len(v) * len(s) * (len(x) + 10))
-    rows = [_likelihood_row(kernel, x, centred, v, s, gradients) for kernel in kernels]
+    # An eigendecomposition costs as much as about five Cholesky factors.
+    row = _likelihood_row if len(v) * len(s) > 4 else _likelihood_points
+    rows = [row(kernel, x, centred, v, s, gradients) for kernel in kernels]
     values = np.array([row[0] for row in rows])
     return LikelihoodGrid(values, np.array([row[1] for row in rows]) if gradients else None)
 
@@ -361,6 +364,33 @@ def _likelihood_row(kernel, x, y, variances, noises, gradients):
     columns.append((slack * scaled).sum(axis=2))
     columns.append(slack.sum(axis=2) * noises)
     return values, 0.5 * np.stack(columns, axis=2)
+
+
+def _likelihood_points(kernel, x, y, variances, noises, gradients):
+    """Return what ``_likelihood_row`` does, point by point."""
+    gram = kernel.gram(x)
+    changes = kernel.gram_gradients(x) if gradients else ()
+    shape = (len(variances), len(noises))
+    values, slopes = np.empty(shape), np.empty((*shape, len(changes) + 2))
+    for place in np.ndindex(*shape):
+        variance, noise = variances[place[0]], noises[place[1]]
+        noisy = variance * gram
+        noisy[np.diag_indices(len(y))] += noise
+        # Of a symmetric matrix LAPACK may take the transpose, so that nothing is copied.
+        lower, failed = sla.lapack.dpotrf(noisy.T, lower=1, clean=0, overwrite_a=1)
+        if failed:
+            return _likelihood_row(kernel, x, y, variances, noises, gradients)
+        a = sla.lapack.dpotrs(lower, y, lower=1)[0]
+        logdet = 2.0 * np.log(np.diagonal(lower)).sum()
+        values[place] = -0.5 * (y @ a + logdet + len(y) * _LOG_2PI)
+        if gradients:
+            inverse = sla.lapack.dpotri(lower, lower=1)[0]
+            below = np.tril(inverse, -1)
+            inverse = below + below.T + np.diag(np.diagonal(inverse))
+            weights = np.outer(a, a) - inverse
+            slopes[place][:-2] = [variance * np.vdot(weights, change) for change in changes]
+            slopes[place][-2:] = variance * np.vdot(weights, gram), noise * np.trace(weights)
+    return values, 0.5 * slopes
 
 
 # What the functions share

@@ -147,10 +147,11 @@ def test_a_mean_function_is_added_back():
 
 
 @pytest.mark.parametrize("gradients", [True, False])
-def test_the_grid_is_one_regression_after_another(gradients):
+@pytest.mark.parametrize("few", [True, False])
+def test_the_grid_is_one_regression_after_another(gradients, few):
     x, y = data(20)
     kernels = [Matern32(0.4), Matern32(2.0)]
-    variances, noises = np.array([0.5, 1.0, 2.0]), np.array([0.01, 0.1])
+    variances, noises = np.array([0.5, 1.0, 2.0][: 1 if few else 3]), np.array([0.01, 0.1])
     grid = likelihood_grid(kernels, x, y, variances, noises, mean=0.2, gradients=gradients)
     assert (grid.gradients is not None) == gradients
     for i, kernel in enumerate(kernels):
@@ -162,6 +163,16 @@ def test_the_grid_is_one_regression_after_another(gradients):
                     by_variance, by_length, by_noise = gp.log_marginal_likelihood_gradient()
                     expected = [by_length, by_variance, by_noise]
                     np.testing.assert_allclose(grid.gradients[i, j, k], expected, rtol=1e-7)
+
+
+def test_a_singular_grid_stays_finite():
+    x, y = data(20)
+    x, y = np.vstack([x, x]), np.concatenate([y, y])
+    for variances in ([1.0], np.geomspace(1e-3, 1e3, 9)):
+        grid = likelihood_grid(
+            [Gaussian(1e-9), Gaussian(1.0), Gaussian(1e9)], x, y, variances, 1e-18
+        )
+        assert np.isfinite(grid.values).all() and np.isfinite(grid.gradients).all()
 
 
 # At the edge
