@@ -384,9 +384,10 @@ def _likelihood_points(kernel, x, y, variances, noises, gradients):
         logdet = 2.0 * np.log(np.diagonal(lower)).sum()
         values[place] = -0.5 * (y @ a + logdet + len(y) * _LOG_2PI)
         if gradients:
-            inverse = sla.lapack.dpotri(lower, lower=1)[0]
-            below = np.tril(inverse, -1)
-            inverse = below + below.T + np.diag(np.diagonal(inverse))
+            inverse = np.tril(sla.lapack.dpotri(lower, lower=1)[0])
+            # Against symmetric matrices, what is below the diagonal counts twice.
+            inverse *= 2.0
+            inverse[np.diag_indices(len(y))] *= 0.5
             weights = np.outer(a, a) - inverse
             slopes[place][:-2] = [variance * np.vdot(weights, change) for change in changes]
             slopes[place][-2:] = variance * np.vdot(weights, gram), noise * np.trace(weights)

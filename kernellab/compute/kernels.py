@@ -282,7 +282,16 @@ class _Radial(_Elementary):
 
     def _stretch_gradients(self, x):
         weights = self._power * self._fall(self._measure(x))
-        return [weights * self._measure(column[:, None]) for column in x.T]
+        x, _, unit = _in_units(self._length, getattr(self, self._length), x, x)
+        result = []
+        with np.errstate(over="ignore"):
+            for column in x.T:
+                part = np.abs(np.subtract.outer(column, column))
+                part /= unit
+                if self._power == 2:
+                    part *= part
+                result.append(np.multiply(np.minimum(part, _LARGEST_RATE, out=part), weights, part))
+        return result
 
     def _measure(self, x):
         """Return t between all points, at most 1e300 so that 0 times it is 0."""
