@@ -320,19 +320,16 @@ class HawkesFit:
     """A fitted process of p streams.
 
     family : str; baselines : (p,); parameters : (p, p, q), row i, column j: how j triggers i;
-    kernels : (p, p, L), at the tables' delays; loss : float, the sum over streams.
+    kernels : (p, p, L), at the tables' delays; branching : (p, p), events of stream i that one
+    event of j triggers within the window; loss : float, the sum over streams.
     """
 
     family: str
     baselines: np.ndarray
     parameters: np.ndarray
     kernels: np.ndarray
+    branching: np.ndarray
     loss: float
-
-    @property
-    def branching(self) -> np.ndarray:
-        """Events of stream i triggered by one event of stream j, (p, p)."""
-        return self.parameters[:, :, 0]
 
 
 def excess_rate(tables: EventTables, i: int, j: int) -> np.ndarray:
@@ -369,7 +366,10 @@ def fit_hawkes(tables: EventTables, family: str = "raised cosine") -> HawkesFit:
         ]
     )
     mu = np.array([theta[0] for theta, _ in fits])
-    return HawkesFit(family, mu, parameters, kernels, float(sum(loss for _, loss in fits)))
+    loss = float(sum(loss for _, loss in fits))
+    # What a parameter says of delays beyond the window, no data say: count what lies inside.
+    branching = tables.step * kernels.sum(axis=2)
+    return HawkesFit(family, mu, parameters, kernels, branching, loss)
 
 
 def _fit_stream(tables, family, i):
