@@ -11,6 +11,7 @@ processors (``NUMBA_CPU_NAME``) keep to files of their own, so that they never m
 several processes write at once.
 """
 
+import contextlib
 import dis
 import functools
 import hashlib
@@ -104,6 +105,8 @@ class Compiled:
             return True
         with global_compiler_lock:
             cache = self._declare()._cache
+            if not isinstance(cache, _cache_class()):
+                return False
             return cache.holds(self.signature, cpu_target.target_context)
 
     def callees(self) -> list["Compiled"]:
@@ -117,7 +120,9 @@ class Compiled:
         if self._dispatcher is None:
             self._dispatcher = numba.njit(**self.options)(self.py_func)
             if not numba.config.DISABLE_JIT:
-                self._dispatcher._cache = _cache_class()(self.py_func)
+                # A function typed at a prompt has no file to be cached beside: numba's word for it.
+                with contextlib.suppress(RuntimeError):
+                    self._dispatcher._cache = _cache_class()(self.py_func)
         return self._dispatcher
 
     def _dispatcher_for_caller(self):

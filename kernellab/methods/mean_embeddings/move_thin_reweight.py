@@ -799,7 +799,7 @@ def slicing_constant(d: int, r: float = 1.0) -> float:
 
     c = sqrt(pi) Gamma((d + r)/2) / (Gamma(d/2) Gamma((r + 1)/2)).
 
-    >>> slicing_constant(1), round(slicing_constant(3), 12)
+    >>> round(slicing_constant(1), 12), round(slicing_constant(3), 12)
     (1.0, 2.0)
     """
     d, r = integer("d", d, low=1), between("r", r, 1e-6, 2.0)

@@ -589,7 +589,7 @@ def best_shape(d: int, squared_length: float) -> float:
     Cost: O(1).
 
     >>> round(best_shape(8, 2.0), 4)
-    -0.0551
+    -0.0532
     """
     d, length = integer("d", d, low=1), nonnegative("squared_length", squared_length)
     gap = d - length
