@@ -32,6 +32,7 @@ from kernellab.compute.checks import (
     as_rng,
     as_vector,
     between,
+    fits_in_memory,
     integer,
     nonnegative,
     one_of,
@@ -73,9 +74,11 @@ def rejection_rate(rejected) -> Rate:
 def p_value(statistic: float, null) -> float:
     """Return (1 + #{null >= statistic}) / (1 + B), valid when statistic and null are exchangeable.
 
-    Parameters: statistic, a number; null (B,), draws under the null hypothesis.
-    Raises ValueError if null is empty. Cost: O(B).
+    Parameters: statistic, a finite number; null (B,), draws under the null hypothesis.
+    Raises ValueError if null is empty, or a number is not finite. Cost: O(B).
     """
+    # No comparison with NaN is true, and a test that failed would seem to reject.
+    statistic = between("statistic", statistic, -math.inf, math.inf)
     null = as_vector("null", null)
     return (1 + int(np.count_nonzero(null >= statistic))) / (1 + null.size)
 
@@ -259,11 +262,12 @@ def z_score(statistic: float, toys) -> float:
 
     The toys, (B,) draws of a positive statistic under the null, fix its degrees of freedom by their
     mean. A chi-square tail reaches further than B toys can. Never above 8.2, below -8.2.
-    Raises ValueError unless the toys' mean is positive. Cost: O(B).
+    Raises ValueError unless the statistic is finite and the toys' mean positive. Cost: O(B).
     Paper: fast-kernel-methods-for-data-quality (Grosso et al. 2023, arXiv:2303.05413)
     """
+    statistic = between("statistic", statistic, -math.inf, math.inf)
     degrees = positive("the mean of toys", float(as_vector("toys", toys).mean()))
-    p = chi2.sf(max(float(statistic), 0.0), degrees)
+    p = chi2.sf(max(statistic, 0.0), degrees)
     return float(np.clip(norm.isf(p), -8.2, 8.2))
 
 
@@ -390,6 +394,13 @@ def _to_past(points, row, new, past):
         row[s] = exp(-row[s])
 
 
+@compiled("float64(int64, float64, float64, float64, float64)", fastmath={"contract"})
+def _witness_norm2(n, product, square, all_x, all_y):
+    """Return |mu_XY - mu_X mu_Y|^2 from the sums over n pairs."""
+    count = float(n)  # n^4 leaves 64-bit integers at n = 55,109
+    return product / count**2 - 2.0 * square / count**3 + all_x * all_y / count**4
+
+
 @compiled("void(float64[:,::1], float64[:,::1], float64[::1])", fastmath={"contract", "reassoc"})
 def _payoffs(x, y, payoffs):
     """Fill payoffs (T,); x (d, 2 T) and y (e, 2 T) are in units of sqrt(2) bandwidths."""
@@ -425,9 +436,9 @@ def _payoffs(x, y, payoffs):
             row_y[s] += b1 + b2
         payoffs[t] = 0.0
         if n > 0:
-            norm2 = product / n**2 - 2.0 * square / n**3 + all_x * all_y / n**4
+            norm2 = _witness_norm2(n, product, square, all_x, all_y)
             if norm2 > 1e-14:
-                witness = joint / n - (x1 - x2) * (y1 - y2) / n**2
+                witness = joint / n - (x1 - x2) * (y1 - y2) / float(n) ** 2
                 payoffs[t] = 0.5 * witness / np.sqrt(norm2)
         near_x, near_y = kx2[n], ky2[n]
         row_x[first] = x1 + 1.0 + near_x
@@ -714,21 +725,36 @@ def jump_between_modes(
     points = as_matrix("modes", modes.points)
     x = as_matrix("x", x, columns=points.shape[1]).copy()
     reach, steps, rng = nonnegative("reach", reach), integer("steps", steps, low=0), as_rng(rng)
-    count = len(points)
+    count, d = points.shape
+    roots = np.asarray(modes.roots, dtype=np.float64)
+    if roots.shape != (count, d, d) or not np.isfinite(roots).all():
+        raise ValueError(
+            f"modes must hold one finite root ({d}, {d}) for each of {count} points, "
+            f"got roots of shape {roots.shape}"
+        )
     if count == 1:
         return x
-    maps = modes.roots[None, :] @ np.linalg.inv(modes.roots)[:, None]  # [i, j] maps i to j
+    maps = roots[None, :] @ np.linalg.inv(roots)[:, None]  # [i, j] maps i to j
     volumes = np.linalg.slogdet(maps)[1]
-    here = log_density(x)
+    here = _log_values("log_density", log_density(x), len(x))
     for _ in range(steps):
         i = rng.integers(count, size=len(x))
         j = (i + rng.integers(1, count, size=len(x))) % count
         step = x - reach * points[i]
         proposal = np.einsum("nab,nb->na", maps[i, j], step) + reach * points[j]
-        there = log_density(proposal)
+        there = _log_values("log_density", log_density(proposal), len(x))
         accept = np.log(rng.random(len(x))) < there - here + volumes[i, j]
         x[accept], here[accept] = proposal[accept], there[accept]
     return x
+
+
+def _log_values(name, values, count):
+    """Return a copy of what a log-density said at ``count`` points; -inf is allowed, NaN is not."""
+    values = np.array(values, dtype=np.float64)
+    if values.shape != (count,) or np.isnan(values).any():
+        got = f"shape {values.shape}" if values.shape != (count,) else "NaN"
+        raise ValueError(f"{name} must return one number for each of {count} rows, got {got}")
+    return values
 
 
 def stein_test(gram, replicates: int, rng) -> PermutationTest:
@@ -816,7 +842,13 @@ class Strings(NamedTuple):
     lengths: np.ndarray
 
     def words(self, letters: str = "abcdefghij") -> list[str]:
-        """Return them as text, symbol i written as letters[i]."""
+        """Return them as text, symbol i written as letters[i].
+
+        Raises ValueError if there are more symbols than letters.
+        """
+        used = int(self.symbols.max(initial=-1)) + 1
+        if used > len(letters):
+            raise ValueError(f"letters must name all {used} symbols, got {letters!r}")
         return ["".join(letters[s] for s in row if s >= 0) for row in self.symbols]
 
     def take(self, rows) -> "Strings":
@@ -840,6 +872,37 @@ def from_words(words: Sequence[str], letters: str, longest: int) -> Strings:
     if not words:
         raise ValueError("words must hold at least one word, got none")
     return Strings(symbols, (symbols >= 0).sum(axis=1))
+
+
+def _checked(strings, alphabet):
+    """Return well-formed Strings over symbols 0 .. alphabet - 1, or raise ValueError."""
+    try:
+        symbols, lengths = (np.asarray(part) for part in strings)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"strings must be Strings(symbols, lengths), got {type(strings).__name__}"
+        ) from None
+    whole = all(part.dtype.kind in "iu" for part in (symbols, lengths))
+    if not whole or symbols.ndim != 2 or lengths.shape != symbols.shape[:1] or not symbols.size:
+        raise ValueError(
+            "strings must hold integers, symbols (n, longest) and lengths (n,), "
+            f"got shapes {symbols.shape} and {lengths.shape}"
+        )
+    longest = symbols.shape[1]
+    if lengths.min() < 1 or lengths.max() > longest:
+        raise ValueError(
+            f"strings must have 1 to {longest} symbols, the width of their table, "
+            f"got lengths from {lengths.min()} to {lengths.max()}"
+        )
+    inside = np.arange(longest) < lengths[:, None]
+    fits = np.where(inside, (symbols >= 0) & (symbols < alphabet), symbols == -1)
+    if not fits.all():
+        row = int(np.argmin(fits.all(axis=1)))
+        raise ValueError(
+            f"strings must hold symbols 0 to {alphabet - 1}, and -1 after the end, "
+            f"got {symbols[row].tolist()} of length {lengths[row]} in row {row}"
+        )
+    return Strings(symbols, lengths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -889,12 +952,14 @@ class StringModel:
         return Strings(symbols, lengths)
 
     def log_probability(self, strings: Strings) -> np.ndarray:
-        """Return the log-probability of each string, (n,). Cost: O(n longest)."""
-        symbols, lengths = strings
-        if symbols.shape[1] != self.longest or symbols.max() >= self.alphabet:
+        """Return the log-probability of each string, (n,).
+
+        Raises ValueError for strings with another ``longest`` or alphabet. Cost: O(n longest).
+        """
+        symbols, lengths = _checked(strings, self.alphabet)
+        if symbols.shape[1] != self.longest:
             raise ValueError(
-                f"strings must have room for {self.longest} symbols below {self.alphabet}, "
-                f"got shape {symbols.shape} with symbols up to {symbols.max()}"
+                f"strings must have room for {self.longest} symbols, got {symbols.shape[1]}"
             )
         log_p = np.log(self.start)[symbols[:, 0]]
         log_p = log_p + (lengths - 1) * math.log(1 - self.end)
@@ -911,24 +976,6 @@ def _draw(laws, rng):
     """Draw one symbol from each row of ``laws`` (n, S)."""
     chosen = (rng.random((len(laws), 1)) > np.cumsum(laws, axis=1)).sum(axis=1)
     return np.minimum(chosen, laws.shape[1] - 1)
-
-
-def fit_string_model(strings: Strings, alphabet: int) -> StringModel:
-    """Fit a Markov chain of first order by counting, each count begun at one half.
-
-    Parameters: strings; alphabet S >= 2. Returns a StringModel of the same ``longest``.
-    Cost: O(total length).
-    """
-    symbols, lengths = strings
-    alphabet = integer("alphabet", alphabet, low=int(symbols.max()) + 1)
-    start = 0.5 + np.bincount(symbols[:, 0], minlength=alphabet)
-    pairs = np.full((alphabet, alphabet), 0.5)
-    last, now = symbols[:, :-1], symbols[:, 1:]
-    np.add.at(pairs, (last[now >= 0], now[now >= 0]), 1)
-    end = len(lengths) / lengths.sum()
-    return StringModel(
-        start / start.sum(), pairs / pairs.sum(axis=1, keepdims=True), end, symbols.shape[1]
-    )
 
 
 def neighbours(
@@ -948,14 +995,15 @@ def neighbours(
     the neighbours and, for each, the row (m,) of the string that it is a neighbour of, ascending
 
     No neighbour is empty or longer than ``longest``; y is a neighbour of x just when x is one of y,
-    given both insert and delete, or neither. Raises ValueError for unknown edits.
+    given both insert and delete, or neither. Raises ValueError for unknown edits, or for strings
+    that are malformed or hold other symbols.
     Cost: O(m longest).
     Paper: a-kernel-stein-test-of-goodness-of-fit (Baum et al. 2023, arXiv:2210.10741)
     """
     alphabet = integer("alphabet", alphabet, low=2)
     where = one_of("where", where, ("end", "anywhere"))
     edits = [one_of("edits", edit, EDITS) for edit in edits]
-    symbols, lengths = strings
+    symbols, lengths = strings = _checked(strings, alphabet)
     n, longest = symbols.shape
     made, origins = [np.zeros((0, longest), dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
     for edit in edits:
@@ -1025,14 +1073,18 @@ def piece_counts(strings: Strings, alphabet: int, mers: int = 3) -> np.ndarray:
     """Return how often each string holds each piece of 1 to ``mers`` symbols, scaled to length 1.
 
     Parameters: strings (n of them); alphabet S >= 2; mers >= 1.
-    Returns (n, S + S^2 + .. + S^mers). Cost: O(n longest mers) and the result's size.
+    Returns (n, S + S^2 + .. + S^mers). Raises ValueError for strings that are malformed or hold
+    other symbols, or for counts too many to hold. Cost: O(n longest mers) and the result's size.
     Source: Leslie, Eskin and Noble 2002, the spectrum kernel.
     """
     alphabet, mers = integer("alphabet", alphabet, low=2), integer("mers", mers, low=1)
-    symbols, _ = strings
+    symbols, _ = _checked(strings, alphabet)
     n, longest = symbols.shape
+    mers = min(mers, longest)  # no string holds a longer piece
+    pieces = sum(alphabet**k for k in range(1, mers + 1))
+    fits_in_memory(f"the counts of pieces of up to {mers} symbols", 24 * n * pieces)
     blocks = []
-    for k in range(1, min(mers, longest) + 1):
+    for k in range(1, mers + 1):
         size = alphabet**k
         code = np.zeros((n, longest - k + 1), dtype=np.int64)
         for i in range(k):
@@ -1073,6 +1125,7 @@ def string_features(
     Paper: a-kernel-stein-test-of-goodness-of-fit (Baum et al. 2023, arXiv:2210.10741)
     """
     counts = piece_counts(strings, alphabet, mers)
+    strings = _checked(strings, alphabet)
     lengths = length_features(strings.symbols.shape[1], length_scale)[strings.lengths - 1]
     return np.hstack([counts, nonnegative("length_weight", length_weight) * lengths])
 
@@ -1104,14 +1157,17 @@ def string_stein_features(
     kind : as in :func:`balance`
     mers, length_scale, length_weight : as in :func:`string_features`
 
-    Returns (n, F). Raises ValueError for unknown names. Cost: O(m F) for m neighbours in all.
+    Returns (n, F). Raises ValueError for unknown names, malformed strings, or a log_probability
+    that is not one number a string (-inf only for neighbours). Cost: O(m F), m neighbours in all.
     Paper: a-kernel-stein-test-of-goodness-of-fit (Baum et al. 2023, arXiv:2210.10741)
     """
     near, origin = neighbours(strings, alphabet, edits, where)
     own = string_features(strings, alphabet, mers, length_scale, length_weight)
     if not len(origin):
         return np.zeros_like(own)
-    rates = balance(log_probability(near) - log_probability(strings)[origin], kind)
+    here = as_vector("log_probability", log_probability(strings), length=len(own))
+    there = _log_values("log_probability", log_probability(near), len(origin))
+    rates = balance(there - here[origin], kind)
     moves = sparse.csr_matrix((rates, (origin, np.arange(len(rates)))), (len(own), len(rates)))
     leaving = np.bincount(origin, rates, minlength=len(own))
     arriving = moves @ string_features(near, alphabet, mers, length_scale, length_weight)

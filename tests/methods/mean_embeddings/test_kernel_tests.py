@@ -150,6 +150,14 @@ def test_payoffs_are_the_reference(d, e, pairs):
 
 
 @pytest.mark.compiled
+@pytest.mark.parametrize("n", [2, 60_000, 10**7])
+def test_the_witness_has_its_norm_in_long_streams(n):
+    # The sums of two constant kernels, but for half as much again in the first one.
+    size = float(n)
+    assert kt._witness_norm2(n, 1.5 * size**2, size**3, size**2, size**2) == pytest.approx(0.5)
+
+
+@pytest.mark.compiled
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), pairs=st.integers(2, 30))
 def test_payoffs_are_bounded_and_turn_with_a_swap(seed, pairs):
@@ -454,13 +462,6 @@ def test_words_and_back():
     assert strings.take([2, 0]).words("abc") == ["abc", "a"]
 
 
-def test_fitted_chain_is_the_one_that_wrote():
-    fitted = kt.fit_string_model(chain().sample(20000, 0), 3)
-    assert np.allclose(fitted.transition, STEPS, atol=0.02)
-    assert np.allclose(fitted.start, START, atol=0.02)
-    assert fitted.end == pytest.approx(0.155, abs=0.01)  # the cut at 20 symbols adds a little
-
-
 def test_feature_mmd_is_the_distance_of_means():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(30, 4)), rng.normal(1, 1, size=(20, 4))
@@ -478,9 +479,21 @@ MODEL = kt.two_towns(2.0, 0.5)
 MODES = kt.Modes(np.array([[-2.0], [2.0]]), np.ones((2, 1, 1)))
 STRINGS = kt.from_words(["ab", "c"], "abc", 20)
 K = Gaussian(1.0)
+
+
+def jump(modes, log_density=MODEL.log_density):
+    return kt.jump_between_modes(Y, log_density, modes, 1.0, 3, 0)
+
+
+def stein_features(log_probability):
+    return kt.string_stein_features(STRINGS, log_probability, 3)
+
+
 BAD = [
     (lambda: kt.rejection_rate([]), "rejected"),
     (lambda: kt.p_value(1.0, []), "null"),
+    (lambda: kt.p_value(np.nan, [0.0]), "statistic"),
+    (lambda: kt.p_value(None, [0.0]), "statistic"),
     (lambda: kt.drift_tubes(0, 0), "n must"),
     (lambda: kt.drift_tubes(5, 0, "dead layer"), "anomaly"),
     (lambda: kt.drift_tubes(5, 0, "slow layer", 2.0), "size"),
@@ -490,6 +503,7 @@ BAD = [
     (lambda: kt.learn_ratio(X, Y, K, 9, 1.0, 0), "centres"),
     (lambda: kt.learn_ratio(X, Y, K, 2, 0.0, 0), "ridge"),
     (lambda: kt.z_score(1.0, [-1.0, -2.0]), "toys"),
+    (lambda: kt.z_score(np.nan, [1.0]), "statistic"),
     (lambda: kt.reference_bins(Y, 1), "bins"),
     (lambda: kt.largest_chi_square(np.zeros((3, 2)), kt.reference_bins(Y)), "data"),
     (lambda: kt.mmd_to_reference(X[:1], Y, K), "data"),
@@ -515,6 +529,9 @@ BAD = [
     (lambda: kt.find_modes(MODEL.log_density, MODEL.score, Y, 0.0), "merge_below"),
     (lambda: kt.jump_between_modes(Y, MODEL.log_density, MODES, -1.0, 3, 0), "reach"),
     (lambda: kt.jump_between_modes(Y, MODEL.log_density, MODES, 1.0, -3, 0), "steps"),
+    (lambda: jump(MODES._replace(roots=np.ones((3, 1, 1)))), "modes"),
+    (lambda: jump(MODES._replace(roots=np.ones((1, 1, 1)))), "modes"),
+    (lambda: jump(MODES, lambda x: np.zeros(1)), "log_density"),
     (lambda: kt.stein_test(np.zeros((2, 3)), 9, 0), "gram"),
     (lambda: kt.stein_ratio([[0.0, 1.0], [2.0, 0.0]]), "gram"),
     (lambda: kt.choose_reach(Y, MODEL, MODES, K, [], 3, 0), "reaches"),
@@ -526,7 +543,13 @@ BAD = [
     (lambda: kt.StringModel([0.5, 0.6], np.full((2, 2), 0.5), 0.2), "start"),
     (lambda: kt.StringModel([0.5, 0.5], [[0.5, 0.5], [1.0, 0.0]], 0.2), "transition"),
     (lambda: chain(longest=5).log_probability(STRINGS), "strings"),
-    (lambda: kt.fit_string_model(STRINGS, 2), "alphabet"),
+    (lambda: STRINGS.words("ab"), "letters"),
+    (lambda: kt.neighbours(STRINGS, 2), "symbols 0 to 1"),
+    (lambda: kt.piece_counts(STRINGS, 2, 1), "symbols 0 to 1"),
+    (lambda: kt.string_features(STRINGS, 2), "symbols 0 to 1"),
+    (lambda: kt.piece_counts(STRINGS, 3, mers=40), "memory"),
+    (lambda: stein_features(lambda s: np.zeros(1)), "log_probability"),
+    (lambda: stein_features(lambda s: np.full(len(s.lengths), np.nan)), "log_probability"),
     (lambda: kt.neighbours(STRINGS, 3, ("swap",)), "edits"),
     (lambda: kt.neighbours(STRINGS, 3, where="middle"), "where"),
     (lambda: kt.balance([0.0], "metropolis"), "kind"),
@@ -541,6 +564,34 @@ BAD = [
 def test_bad_input_is_refused_by_name(bad, says):
     with pytest.raises(ValueError, match=says):
         bad()
+
+
+@pytest.mark.parametrize(
+    ("symbols", "lengths"),
+    [
+        ([[0, 1, -1]], [9]),
+        ([[0, 1, -1]], [0]),
+        ([[0, 1, -1]], [3]),
+        ([[0, 1, 1]], [2]),
+        ([[-1, 1, -1]], [2]),
+        ([[0, 3, -1]], [2]),
+        ([[0, 1, -1]], [2, 2]),
+        ([[0.0, 1.0, -1.0]], [2]),
+        ([0, 1, -1], [2]),
+    ],
+)
+def test_malformed_strings_are_refused_everywhere(symbols, lengths):
+    strings = kt.Strings(np.array(symbols), np.array(lengths))
+    model = chain(longest=3)
+    for use in (
+        lambda: model.log_probability(strings),
+        lambda: kt.neighbours(strings, 3),
+        lambda: kt.piece_counts(strings, 3),
+        lambda: kt.string_features(strings, 3),
+        lambda: kt.string_stein_features(strings, model.log_probability, 3),
+    ):
+        with pytest.raises(ValueError, match="strings must"):
+            use()
 
 
 # The claims, on other draws than the notebook's
