@@ -121,6 +121,7 @@ def random_layers(d: int, widths: Sequence[int], rng, gain: float = 1.0) -> list
     Parameters: d, the number of inputs; widths, k_1 ... k_L >= 1; rng; gain > 0.
     Returns a list of L matrices. Raises ValueError for no layers. Cost: O(sum k_l k_(l-1)).
     """
+    _list("widths", widths)
     sizes = [integer("d", d, low=1), *(integer("widths", k, low=1) for k in widths)]
     if len(sizes) == 1:
         raise ValueError("widths must name at least one layer, got none")
@@ -129,6 +130,11 @@ def random_layers(d: int, widths: Sequence[int], rng, gain: float = 1.0) -> list
         gain / math.sqrt(inputs) * rng.standard_normal((outputs, inputs))
         for inputs, outputs in zip(sizes, sizes[1:], strict=False)
     ]
+
+
+def _list(name, value):
+    if np.ndim(value) != 1:
+        raise ValueError(f"{name} must be a list of whole numbers, got {value!r}")
 
 
 def deep_features(x, layers: Sequence[np.ndarray], activation: Activation) -> np.ndarray:
@@ -179,9 +185,15 @@ def wide_kernel(x, y=None, *, depth: int, activation: str = "relu", gain: float 
     depth = integer("depth", depth, low=1)
     relu = one_of("activation", activation, ("relu", "erf")) == "relu"
     factor = positive("gain", gain) ** 2
-    gram = np.ascontiguousarray(x @ y.T) / x.shape[1]
-    own_x, own_y = (np.einsum("ij,ij->i", z, z) / x.shape[1] for z in (x, y))
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram = np.ascontiguousarray(x @ y.T) / x.shape[1]
+        own_x, own_y = (np.einsum("ij,ij->i", z, z) / x.shape[1] for z in (x, y))
     for _ in range(depth):
+        largest = float(factor * max(own_x.max(), own_y.max()))
+        if not largest < 1e300:
+            raise ValueError(
+                f"x, y and gain must keep k(x, x) below 1e300, got {largest:.3g}: use smaller units"
+            )
         gram, own_x, own_y = factor * gram, factor * own_x, factor * own_y
         if relu:
             _relu_layer(gram, np.sqrt(own_x), np.sqrt(own_y))
@@ -220,6 +232,7 @@ def _erf_layer(gram, scale_x, scale_y):
 # ------------------------------------------------------------------------------------------------
 
 _LEGENDRE = np.polynomial.legendre.leggauss(160)
+_REACH = 9.0  # standard deviations; a Gaussian has 2e-19 of its mass beyond
 
 
 def gaussian_coefficients(activation, variance, mean=0.0):
@@ -227,35 +240,64 @@ def gaussian_coefficients(activation, variance, mean=0.0):
 
     s(u) = kappa0 + kappa1 (u - mean) + rest, uncorrelated terms, with
     kappa0 = E s(u),  kappa1 = E s'(u) = E[(u - mean) s(u)] / variance,
-    kappa*^2 = E s(u)^2 - kappa0^2 - variance kappa1^2, the variance of the rest.
+    kappa*^2 = E (s(u) - kappa0 - kappa1 (u - mean))^2, the variance of the rest.
 
     Paper: deterministic-equivalent-and-error (Schröder et al. 2023, arXiv:2302.00401)
 
     Parameters: activation, a function of an array, smooth but for a kink or jump at 0; variance > 0
-    and mean, numbers or vectors (k,) whose variances are of one order of magnitude.
+    and mean, numbers or vectors (k,).
     Returns kappa0, kappa1, kappa*^2: floats, or (k,) each. Raises ValueError if a variance is not
-    positive. Cost: O(320 k). Source: Gauss-Legendre quadrature on both sides of 0.
+    positive, lengths differ, or s is not finite somewhere. Cost: O(320 k).
+    Source: Gauss-Legendre quadrature on both sides of 0, on each Gaussian's own scale.
 
     >>> [round(c, 6) for c in gaussian_coefficients(lambda u: 2 * u + 1, 3.0)]
     [1.0, 2.0, 0.0]
     """
     single = np.ndim(variance) == 0 and np.ndim(mean) == 0
-    r = as_vector("variance", np.atleast_1d(variance))
+    k = max(np.size(variance), np.size(mean))
+    r = as_vector("variance", _repeated(variance, k), length=k)
+    mu = as_vector("mean", _repeated(mean, k), length=k)
     if r.min() <= 0:
         raise ValueError(f"variance must be positive, got {r.min():.3g}")
-    mu = as_vector("mean", np.broadcast_to(np.asarray(mean, float), r.shape))
-    reach = np.abs(mu).max() + 9.0 * math.sqrt(r.max())
-    half = 0.5 * reach * (_LEGENDRE[0] + 1.0)
-    u = np.concatenate([-half, half])
-    w = np.tile(0.5 * reach * _LEGENDRE[1], 2)
-    away = u - mu[:, None]
-    density = np.exp(-0.5 * away**2 / r[:, None]) / np.sqrt(2 * math.pi * r[:, None])
-    density *= w
-    s = np.asarray(activation(u), float)
-    offset = density @ s
-    slope = (density * away) @ s / r
-    rest = np.maximum(density @ s**2 - offset**2 - r * slope**2, 0.0)
-    return tuple(float(c[0]) for c in (offset, slope, rest)) if single else (offset, slope, rest)
+    z, weight = _standard_nodes(np.clip(-mu / np.sqrt(r), -_REACH, _REACH))
+    u = mu[:, None] + np.sqrt(r)[:, None] * z
+    s = _finite_values(activation, u)
+
+    def expected(values):
+        return np.einsum("ij,ij->i", weight, values)
+
+    offset = expected(s)
+    away = s - offset[:, None]
+    slope = expected(z * away)
+    rest = expected((away - slope[:, None] * z) ** 2)
+    found = offset, slope / np.sqrt(r), rest
+    return tuple(float(c[0]) for c in found) if single else found
+
+
+def _repeated(value, k):
+    return np.full(k, value) if np.ndim(value) == 0 else value
+
+
+def _standard_nodes(cuts):
+    """Nodes and weights (k, 320) of E f(z), z ~ N(0, 1), on either side of each cut (k,)."""
+    unit, weight = 0.5 * (_LEGENDRE[0] + 1.0), 0.5 * _LEGENDRE[1]
+    left, right = (cuts + _REACH)[:, None], (_REACH - cuts)[:, None]
+    z = np.hstack([left * unit - _REACH, cuts[:, None] + right * unit])
+    density = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
+    return z, density * np.hstack([left * weight, right * weight])
+
+
+def _finite_values(activation, u):
+    with np.errstate(all="ignore"):
+        s = np.asarray(activation(u), float)
+    if s.shape != u.shape:
+        raise ValueError(f"activation must return an array of shape {u.shape}, got {s.shape}")
+    if not np.isfinite(s).all():
+        at = u[~np.isfinite(s)][0]
+        raise ValueError(
+            f"activation must be finite everywhere, got a value that is not at {at:.3g}"
+        )
+    return s
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,9 +332,10 @@ def linear_equivalent(
 
     Each layer acts as s(u) ~ kappa0 + kappa1 (u - mean) + kappa* z with fresh noise z, so that
     Omega_(l+1) = D1 W Omega_l W^T D1 + D*,  D1 = diag(kappa1), D* = diag(kappa*^2),
-    with the coefficients of each unit's own Gaussian N((W m_l)_i, (W Omega_l W^T)_ii).
-    For odd s this is the paper's recursion. With an even part all units also follow |x|^2 together;
-    that one direction is left out here.
+    with the coefficients of each unit's own Gaussian N((W m_l)_i, (W Omega_l W^T)_ii). The paper
+    takes odd s and one variance a layer, the mean over its units; both agree as layers grow wide,
+    and the unit's own variance is closer at finite width. With an even part all units also follow
+    |x|^2 together; that one direction is left out here.
 
     Paper: deterministic-equivalent-and-error (Schröder et al. 2023, arXiv:2302.00401)
 
@@ -333,6 +376,7 @@ class RidgeFormula:
     kappa solve n = sum_i l_i / (l_i + kappa) + ridge / kappa over the eigenvalues l of Omega. Then
     E (y - prediction)^2 = (kappa^2 theta^T Omega (Omega + kappa)^-2 theta + noise) / (1 - df2 / n),
     df2 = sum_i (l_i / (l_i + kappa))^2; exact in the limit of many features and samples.
+    Without ridge the error has no bound where n meets the rank of Omega.
 
     Paper: deterministic-equivalent-and-error (Schröder et al. 2023, arXiv:2302.00401)
 
@@ -354,7 +398,8 @@ class RidgeFormula:
 
     def effective_ridge(self, n: int, ridge: float) -> float:
         """Return kappa for n samples and an absolute penalty ridge > 0."""
-        n, ridge = integer("n", n, low=1), positive("ridge", ridge)
+        n = integer("n", n, low=1)
+        ridge = max(positive("ridge", ridge), 1e-290)  # smaller ones are the limit of no ridge
         values = self.eigenvalues
 
         def excess(log_kappa):
@@ -362,17 +407,25 @@ class RidgeFormula:
             return float(np.sum(values / (values + kappa))) + ridge / kappa - n
 
         high = (float(np.sum(values)) + ridge) / n
-        low = max(ridge / n, 1e-300)
+        low = ridge / n
         if high <= low * (1 + 1e-12):
             return low
-        return math.exp(brentq(excess, math.log(low), math.log(high), xtol=1e-12, rtol=1e-12))
+        # A little wider on both sides, as rounding may hide the sign at the ends.
+        ends = math.log(low) - 1e-9, math.log(high) + 1e-9
+        return math.exp(brentq(excess, *ends, xtol=1e-12, rtol=1e-12))
 
     def error(self, n: int, ridge: float) -> float:
-        """Return the expected squared test error, noise of the test label included."""
+        """Return the expected squared test error, noise of the test label included.
+
+        Raises ValueError if the ridge is so small that the error at this n has no bound.
+        """
         kappa = self.effective_ridge(n, ridge)
         kept = self.eigenvalues / (self.eigenvalues + kappa)
         bias = float(np.sum(self.energy * (1.0 - kept) ** 2))
-        return (bias + self.noise) / (1.0 - float(np.sum(kept**2)) / n)
+        left = 1.0 - float(np.sum(kept**2)) / n
+        if left < 1e-10:
+            raise ValueError(f"ridge must be larger where n = {n} meets the rank, got {ridge:.3g}")
+        return (bias + self.noise) / left
 
 
 @dataclass(frozen=True, eq=False)
@@ -384,6 +437,7 @@ class Head:
 
     def predict(self, features) -> np.ndarray:
         """Return the outputs at the rows of features (m, k)."""
+        features = as_matrix("features", features, columns=len(self.weights))
         return features @ self.weights + self.offset
 
 
@@ -502,7 +556,8 @@ def bayes_curve(gram, cross, prior, noise: float) -> BayesCurve:
     prior : (m,), variances of the test answers
     noise : > 0, variance of what is added to each label
 
-    Returns a BayesCurve. Raises ValueError for other shapes. Cost: O(n^3 + n^2 m).
+    Returns a BayesCurve. Raises ValueError for other shapes, and for covariances that no one
+    process has. Cost: O(n^3 + n^2 m).
     """
     gram = symmetric("gram", gram)
     cross = as_matrix("cross", cross, columns=len(gram))
@@ -511,10 +566,13 @@ def bayes_curve(gram, cross, prior, noise: float) -> BayesCurve:
     factor = cholesky(gram + noise * np.eye(len(gram)))
     learned = np.mean(factor.half_solve(cross.T) ** 2, axis=1)
     nats = np.log(np.diagonal(factor.lower)) - 0.5 * math.log(noise)
-    return BayesCurve(
-        np.mean(prior) - np.concatenate([[0.0], np.cumsum(learned)]),
-        np.concatenate([[0.0], np.cumsum(nats)]),
-    )
+    errors = np.mean(prior) - np.concatenate([[0.0], np.cumsum(learned)])
+    if errors.min() < -1e-8 * max(1.0, np.abs(prior).max()):
+        raise ValueError(
+            "cross must hold covariances that go with gram and prior; these lead to a squared "
+            f"error of {errors.min():.3g}"
+        )
+    return BayesCurve(errors, np.concatenate([[0.0], np.cumsum(nats)]))
 
 
 # ------------------------------------------------------------------------------------------------
@@ -663,7 +721,14 @@ def boost(
     width, frozen = integer("width", width, low=2), integer("frozen", frozen, low=2)
     ridge, head_ridge = positive("ridge", ridge), positive("head_ridge", head_ridge)
     step, variant = between("step", step, 1e-6, 1.0), one_of("variant", variant, VARIANTS)
-    (n, d), size = x.shape, width if variant in ("diagonal", "scalar") else frozen
+    size = width if variant in ("diagonal", "scalar") else frozen
+    # A generator of its own, so that arguments are checked now and not at the first round.
+    return _grow(x, y, rounds, rng, width, size, ridge, head_ridge, step, variant, blind)
+
+
+def _grow(x, y, rounds, rng, width, size, ridge, head_ridge, step, variant, blind):
+    """Yield the network of boost after each round; ``size`` is the number of frozen features."""
+    n, d = x.shape
     lift = rng.standard_normal((d, width)) / math.sqrt(d)
     shift = rng.standard_normal(width)
     phi, blocks, losses = np.tanh(x @ lift + shift), [], []
@@ -722,10 +787,11 @@ def hierarchical_target(d: int, rng, linear: float = 1.9) -> HierarchicalTarget:
     With 1.9 the outer function is g(z) = z + (z^2 - 1) / 2 + 0.3 z^3.
     """
     d, rng = integer("d", d, low=2), as_rng(rng)
+    linear = between("linear", linear, -1e6, 1e6)
     a = rng.standard_normal((d, d))
     a += a.T
     a[np.diag_indices(d)] -= np.trace(a) / d
-    return HierarchicalTarget(a / (math.sqrt(2) * np.linalg.norm(a)), float(linear))
+    return HierarchicalTarget(a / (math.sqrt(2) * np.linalg.norm(a)), linear)
 
 
 def quadratic_features(x) -> np.ndarray:
@@ -772,7 +838,8 @@ def descent_path(features, y, steps: Sequence[int], rate: float = 0.3) -> np.nda
     """
     features = as_matrix("features", features)
     y = as_vector("y", y, length=len(features))
-    steps = np.array([integer("steps", t, low=0) for t in steps])
+    _list("steps", steps)
+    steps = np.array([integer("steps", t, low=0) for t in steps], dtype=float)
     values, vectors = eigh(features.T @ features / len(y))
     values = clip_rounding(values)
     rate = min(positive("rate", rate), 1.0 / max(float(values[0]), 1e-300))
@@ -798,6 +865,8 @@ class LayerwiseNetwork:
 
     def hidden(self, x) -> np.ndarray:
         """Return the learned feature u at the rows of x (n, d)."""
+        d = (math.isqrt(8 * len(self.weights) + 1) - 1) // 2  # there are d (d + 1) / 2 weights
+        x = as_matrix("x", x, columns=d)
         return quadratic_features(x) @ self.weights / self.scale
 
     def predict(self, x) -> np.ndarray:
@@ -860,11 +929,13 @@ class RandomFeatureInterpolant(_Sensitive):
 
     def predict(self, z) -> np.ndarray:
         """Return f at the rows of z (m, d)."""
-        return self.activation(as_matrix("z", z) @ self.directions.T) @ self.weights
+        z = as_matrix("z", z, columns=self.directions.shape[1])
+        return self.activation(z @ self.directions.T) @ self.weights
 
     def gradient(self, z) -> np.ndarray:
         """Return grad f (m, d). Cost: O(m p d)."""
-        slopes = self.activation.slope(as_matrix("z", z) @ self.directions.T)
+        z = as_matrix("z", z, columns=self.directions.shape[1])
+        slopes = self.activation.slope(z @ self.directions.T)
         return (slopes * self.weights) @ self.directions
 
 
@@ -883,13 +954,13 @@ class TangentInterpolant(_Sensitive):
 
     def predict(self, z) -> np.ndarray:
         """Return f at the rows of z (m, d)."""
-        z = as_matrix("z", z)
+        z = as_matrix("z", z, columns=self.directions.shape[1])
         slopes = self.activation.slope(z @ self.directions.T)
         return ((z @ self.points.T) * (slopes @ self.slopes.T)) @ self.coefficients
 
     def gradient(self, z) -> np.ndarray:
         """Return grad f (m, d), by both factors of each product. Cost: O(m N k + m (N + k) d)."""
-        z = as_matrix("z", z)
+        z = as_matrix("z", z, columns=self.directions.shape[1])
         inputs = z @ self.directions.T
         overlap = (self.activation.slope(inputs) @ self.slopes.T) * self.coefficients
         inner = ((z @ self.points.T) * self.coefficients) @ self.slopes
@@ -908,7 +979,7 @@ def interpolate_random_features(x, y, directions, activation: Activation):
     Returns a RandomFeatureInterpolant. Raises ValueError if p < N or labels cannot be met.
     Cost: O(N^2 p + N^3).
     """
-    x, y, directions = _interpolation(x, y, directions)
+    x, y, directions = _interpolation(x, y, directions, activation)
     if len(directions) < len(x):
         raise ValueError(
             f"directions must hold at least {len(x)} rows to meet {len(x)} labels, got "
@@ -916,7 +987,7 @@ def interpolate_random_features(x, y, directions, activation: Activation):
         )
     features = activation(x @ directions.T)
     weights = features.T @ cholesky(features @ features.T, max_jitter=1e-10).solve(y)
-    return RandomFeatureInterpolant(directions, activation, weights)
+    return _met(RandomFeatureInterpolant(directions, activation, weights), x, y)
 
 
 def interpolate_tangent(x, y, directions, activation: Activation):
@@ -931,7 +1002,7 @@ def interpolate_tangent(x, y, directions, activation: Activation):
     Returns a TangentInterpolant. Raises ValueError if labels cannot be met.
     Cost: O(N^2 (k + d) + N^3).
     """
-    x, y, directions = _interpolation(x, y, directions)
+    x, y, directions = _interpolation(x, y, directions, activation)
     if directions.size < len(x):
         raise ValueError(
             f"directions must have at least {len(x)} entries to meet {len(x)} labels, got "
@@ -940,16 +1011,32 @@ def interpolate_tangent(x, y, directions, activation: Activation):
     slopes = activation.slope(x @ directions.T)
     gram = (x @ x.T) * (slopes @ slopes.T)
     coefficients = cholesky(gram, max_jitter=1e-10).solve(y)
-    return TangentInterpolant(x, directions, activation, slopes, coefficients)
+    return _met(TangentInterpolant(x, directions, activation, slopes, coefficients), x, y)
 
 
-def _interpolation(x, y, directions):
+def _interpolation(x, y, directions, activation):
+    if not isinstance(activation, Activation):
+        raise ValueError(
+            "activation must be an Activation, which knows its derivatives, such as "
+            f"ACTIVATIONS['tanh']; got {type(activation).__name__}"
+        )
     x = as_matrix("x", x)
     return (
         x,
         as_vector("y", y, length=len(x)),
         as_matrix("directions", directions, columns=x.shape[1]),
     )
+
+
+def _met(fit, x, y):
+    """Return the fit; the jitter of its factor may have hidden labels that it cannot meet."""
+    gap = float(np.abs(fit.predict(x) - y).max())
+    if not gap <= 1e-6 * max(1.0, np.abs(y).max()):
+        raise ValueError(
+            f"y must be within reach of these features, but a label is missed by {gap:.3g}; points "
+            "that coincide, or directions that are too alike or too short, can be the reason"
+        )
+    return fit
 
 
 def smallest_flip(fit, z, steps: int = 30, overshoot: float = 0.02) -> np.ndarray:

@@ -160,6 +160,19 @@ def test_coefficients_of_many_units_at_once():
     assert np.allclose(together.T, alone, atol=1e-9)
 
 
+def test_coefficients_on_every_scale():
+    _, slope, _ = drf.gaussian_coefficients(np.tanh, [1e-8, 1.0, 1e4])
+    assert slope[0] == pytest.approx(1.0, rel=1e-6)
+    assert slope[2] == pytest.approx(math.sqrt(2 / math.pi) / 100, rel=1e-3)
+    together = drf.gaussian_coefficients(lambda u: u, [1e-6, 4.0], [5.0, -1e3])
+    assert np.allclose(together, [[5.0, -1e3], [1.0, 1.0], [0.0, 0.0]])
+    assert drf.gaussian_coefficients(A["sign"], 1e-8)[1] == pytest.approx(
+        1e4 * math.sqrt(2 / math.pi)
+    )
+    offset, slope, _ = drf.gaussian_coefficients(A["relu"], 1e-4, [-1.0, 0.0, 1.0])
+    assert np.allclose(slope, [0.0, 0.5, 1.0]) and np.allclose(offset[[0, 2]], [0.0, 1.0])
+
+
 @pytest.mark.parametrize("name", ["tanh", "relu"])
 def test_linear_equivalent_has_the_moments_of_samples(name):
     rng = np.random.default_rng(0)
@@ -229,6 +242,14 @@ def test_formula_ends_at_the_noise_and_starts_at_the_variance():
     assert formula.error(10**7, 1.0) == pytest.approx(0.7, rel=1e-4)
     assert formula.error(1, 1e9) == pytest.approx(theta @ omega @ theta + 0.7, rel=1e-4)
     assert drf.RidgeFormula(np.zeros((3, 3)), np.ones(3), 0.5).error(4, 1.0) == pytest.approx(0.5)
+
+
+def test_formula_has_its_limit_without_ridge():
+    formula = drf.RidgeFormula(np.eye(3), np.ones(3), 0.1)
+    for ridge in (1e-300, 1e-12):
+        assert formula.error(6, ridge) == pytest.approx(0.1 / (1 - 3 / 6))
+        assert formula.error(2, ridge) == pytest.approx((3 * (1 / 3) ** 2 + 0.1) / (1 - 2 / 3))
+    assert drf.RidgeFormula(1e-10 * np.eye(3), np.ones(3)).error(1, 1.0) == pytest.approx(3e-10)
 
 
 def test_formula_on_gaussian_vectors():
@@ -624,6 +645,25 @@ def test_sensitivity_grows_but_for_even_tangent_features():
     assert growth("rf", "tanh", 8) > 1 / 6
 
 
+@pytest.mark.parametrize("fit", [drf.interpolate_random_features, drf.interpolate_tangent])
+def test_labels_out_of_reach_are_refused(fit):
+    rng = np.random.default_rng(0)
+    x, directions = rng.standard_normal((6, 4)), rng.standard_normal((40, 4))
+    twice, y = np.vstack([x, x[:1]]), np.array([1.0, -1, 1, -1, 1, -1, -1])
+    with pytest.raises(ValueError, match="y must be within reach"):
+        fit(twice, y, directions, A["tanh"])
+    if fit is drf.interpolate_random_features:
+        with pytest.raises(ValueError, match="y must be within reach"):
+            fit(
+                np.vstack([x, rng.standard_normal((9, 4))]),
+                np.sign(x[0, 0] + np.arange(15) % 2 - 0.5),
+                1e-9 * directions,
+                A["tanh"],
+            )
+    y[-1] = y[0]
+    assert np.allclose(fit(twice, y, directions, A["tanh"]).predict(twice), y, atol=1e-6)
+
+
 def test_smallest_flip_crosses_and_no_further():
     fit, _, _, rng = _fit("ntk", A["z tanh z"], 8, 20, 40, 2)
     z = drf.sphere_points(30, 8, rng, math.sqrt(8))
@@ -685,10 +725,25 @@ W = [np.ones((3, 2))]
         (lambda: drf.sandwiched_least_squares(X, Y, np.ones((2, 1)), 0.0), "ridge must"),
         (lambda: drf.boosting_step(X, Y, np.ones((2, 1)), 1.0, "thick"), "variant must"),
         (lambda: drf.boosting_step(X, Y, np.ones((3, 1)), 1.0, "scalar"), "features must have 3"),
-        (lambda: next(drf.boost(X, np.ones((3, 1)), 1, 0)), "y must"),
-        (lambda: next(drf.boost(X, Y, -1, 0)), "rounds must"),
-        (lambda: next(drf.boost(X, Y, 1, 0, width=1)), "width must"),
-        (lambda: next(drf.boost(X, Y, 1, 0, step=1.5)), "step must"),
+        (lambda: drf.boost(X, np.ones((3, 1)), 1, 0), "y must"),
+        (lambda: drf.boost(math.nan * X, Y, 1, 0), "x must"),
+        (lambda: drf.boost(X, Y, -1, 0), "rounds must"),
+        (lambda: drf.boost(X, Y, 1, 0, width=1), "width must"),
+        (lambda: drf.boost(X, Y, 1, 0, step=1.5), "step must"),
+        (lambda: drf.hierarchical_target(3, 0, linear=math.nan), "linear must"),
+        (lambda: drf.random_layers(3, 5, 0), "widths must be a list"),
+        (lambda: drf.descent_path(X, np.ones(4), 5), "steps must be a list"),
+        (lambda: drf.wide_kernel(1e200 * X, depth=1, activation="erf"), "must keep"),
+        (lambda: drf.gaussian_coefficients(np.log, 1.0), "activation must be finite"),
+        (lambda: drf.gaussian_coefficients(np.sum, 1.0), "activation must return"),
+        (lambda: drf.gaussian_coefficients(np.tanh, [1.0, 2.0], [0.0] * 3), "variance must"),
+        (lambda: drf.RidgeFormula(np.eye(3), np.ones(3), 0.1).error(3, 1e-300), "ridge must"),
+        (lambda: drf.bayes_curve(np.eye(3), 5 * np.ones((2, 3)), np.ones(2), 0.1), "cross must"),
+        (lambda: drf.fit_head(X, Y, 1.0).predict(np.ones((2, 3))), "features must have 2"),
+        (lambda: _fit("rf", A["tanh"], 3, 4, 9, 0)[0].predict(X), "z must have 3"),
+        (lambda: _fit("ntk", A["tanh"], 3, 4, 9, 0)[0].sensitivity(X), "z must have 3"),
+        (lambda: drf.train_layerwise(X, np.ones(4), 0).predict(np.ones((2, 3))), "x must have 2"),
+        (lambda: drf.interpolate_tangent(X, np.ones(4), np.ones((5, 2)), np.tanh), "activation"),
         (lambda: drf.hierarchical_target(1, 0), "d must"),
         (lambda: drf.hierarchical_target(3, 0)(X), "x must have 3 columns"),
         (lambda: drf.quadratic_features([1.0]), "x must be a matrix"),
