@@ -23,6 +23,7 @@ from scipy.special import digamma
 
 from kernellab.compute import compiled
 from kernellab.compute.checks import (
+    _real,
     as_matrix,
     as_rng,
     as_vector,
@@ -78,11 +79,12 @@ def truncate(points, towards, psi: float) -> np.ndarray:
     Parameters: points (n, d); towards (d,), or (n, d) for a target of its own a point; psi in
     [0, 1]. Returns (n, d). Raises ValueError for other shapes or numbers.
     """
-    points, towards = as_matrix("points", points), np.asarray(towards, dtype=float)
-    if towards.shape not in (points.shape, points.shape[1:]):
+    points, shape = as_matrix("points", points), np.shape(towards)
+    if shape not in (points.shape, points.shape[1:]):
         raise ValueError(
-            f"towards must have shape {points.shape} or {points.shape[1:]}, got {towards.shape}"
+            f"towards must have shape {points.shape} or {points.shape[1:]}, got {shape}"
         )
+    towards = (as_matrix if len(shape) == 2 else as_vector)("towards", towards)
     return towards + between("psi", psi, 0, 1) * (points - towards)
 
 
@@ -645,8 +647,7 @@ def shape_distance(
     """
     trace_x, trace_y = positive("trace_x", trace_x), positive("trace_y", trace_y)
     kind = one_of("kind", kind, ("procrustes", "angular"))
-    if not math.isfinite(nuclear_norm):
-        raise ValueError(f"nuclear_norm must be finite, got {nuclear_norm}")
+    nuclear_norm = _real("nuclear_norm", nuclear_norm, "a finite number")
     if kind == "procrustes":
         return math.sqrt(max(trace_x + trace_y - 2 * nuclear_norm, 0.0))
     return math.acos(min(max(nuclear_norm / math.sqrt(trace_x * trace_y), 0.0), 1.0))
@@ -779,6 +780,8 @@ class EntropyGan:
             raise ValueError(
                 f"data must lie in [-1, 1], got a value of size {np.abs(self.data).max():.3g}"
             )
+        if not isinstance(settings, GanSettings):
+            raise ValueError(f"settings must be GanSettings, got {type(settings).__name__}")
         self.settings, self.rng, self.steps = settings, as_rng(rng), 0
         s, d = settings, self.data.shape[1]
         self.generator = _Network([s.noise, s.hidden, s.hidden, d], s.step, self.rng)
@@ -951,7 +954,8 @@ def modes_found(points, centres, radius: float, share: float = 0.25) -> tuple[in
     points = as_matrix("points", points)
     centres = as_matrix("centres", centres, columns=points.shape[1])
     radius = positive("radius", radius)
-    share = between("share", share, 0, 1)
+    if between("share", share, 0, 1) == 0:
+        raise ValueError(f"share must be above 0, or every mode counts, got {share}")
     gaps = np.sum((points[:, None, :] - centres) ** 2, axis=2)
     nearest, near = gaps.argmin(axis=1), gaps.min(axis=1) <= radius**2
     counts = np.bincount(nearest[near], minlength=len(centres))
@@ -988,11 +992,28 @@ def alarm(found: Mapping[str, float], same_law: list[Mapping[str, float]]) -> di
 
     Parameters: found, a ``report``; same_law, at least three reports of pairs from one law, of the
     same sizes. Returns a number >= 0 for each measure: below 3 nothing is proved.
+    Raises ValueError for a measure that is missing there, is no finite number, or never varies
+    there though the value differs: without a spread, no distance can be told.
     """
-    if len(same_law) < 3:
-        raise ValueError(f"same_law must hold at least 3 reports, got {len(same_law)}")
-    alarms = {}
-    for name, value in found.items():
-        null = np.array([other[name] for other in same_law])
-        alarms[name] = float(abs(value - null.mean()) / max(null.std(ddof=1), 1e-12))
-    return alarms
+    if not isinstance(found, Mapping):
+        raise ValueError(f"found must be a report, got {type(found).__name__}")
+    if not isinstance(same_law, list | tuple) or len(same_law) < 3:
+        came = len(same_law) if isinstance(same_law, list | tuple) else type(same_law).__name__
+        raise ValueError(f"same_law must be a list of at least 3 reports, got {came}")
+    return {name: _standing(name, value, same_law) for name, value in found.items()}
+
+
+def _standing(name: str, value: float, same_law) -> float:
+    """Return how many standard deviations one measure lies from its same-law mean."""
+    value = _real(f"found[{name!r}]", value, "a finite number")
+    if not all(isinstance(other, Mapping) and name in other for other in same_law):
+        raise ValueError(f"same_law must be reports that all hold {name!r}, as found does")
+    null = as_vector(f"same_law[...][{name!r}]", [other[name] for other in same_law])
+    if np.ptp(null) == 0:
+        if value == null[0]:
+            return 0.0
+        raise ValueError(
+            f"same_law must show some spread in {name!r}, got {null[0]:.3g} each time; "
+            "take more points or another k"
+        )
+    return float(abs(value - null.mean()) / null.std(ddof=1))
