@@ -16,6 +16,7 @@ Clouds are (n, d), directions (L, d) with unit rows. Distances come squared unle
 """
 
 import math
+import numbers
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -44,6 +45,8 @@ from kernellab.compute.networks import Adam
 # Sums may run on several lanes; NaN and infinity stay honest.
 FAST = {"reassoc", "contract"}
 
+_LARGEST = 1e145  # gaps up to here can be squared and summed over any cloud without overflow
+
 _BLOCK = 1 << 18  # numbers of one block of shadows: it stays in the cache while it is sorted
 
 # ------------------------------------------------------------------------------------------------
@@ -62,7 +65,8 @@ def shadow_costs(x, y, directions) -> np.ndarray:
     x, y : (n, d) and (m, d); the sizes may differ
     directions : (L, d), rows of any length (a longer row makes a larger shadow)
 
-    Returns (L,), in squared units of x. Raises ValueError for other shapes.
+    Returns (L,), in squared units of x. Raises ValueError for other shapes and for numbers whose
+    squares overflow.
     Cost: O(L (n d + n log n)) time; shadows are held for a block of directions at a time.
 
     >>> shadow_costs([[0.0, 0.0]], [[3.0, 4.0]], [[1.0, 0.0], [0.0, 1.0]])
@@ -163,7 +167,7 @@ def exact_wasserstein(x, y) -> float:
     W_2^2 = min over pairings of the mean squared distance of partners.
 
     Parameters: x, y, both (n, d). Returns a float in units of x.
-    Raises ValueError for different sizes. Cost: O(n^3) time, O(n^2) memory.
+    Raises ValueError for different sizes or overflow. Cost: O(n^3) time, O(n^2) memory.
     Source: the judge of the lab; scipy's Jonker-Volgenant solver.
 
     >>> exact_wasserstein([[0.0], [1.0]], [[1.5], [0.5]])
@@ -171,6 +175,7 @@ def exact_wasserstein(x, y) -> float:
     """
     x = as_matrix("x", x)
     y = as_matrix("y", y, columns=x.shape[1], rows=len(x))
+    _refuse_overflow(x, y)
     fits_in_memory("the table of all distances", 8 * len(x) ** 2)
     squares = np.zeros((len(x), len(x)))
     for a, b in zip(x.T, y.T, strict=True):
@@ -182,7 +187,24 @@ def exact_wasserstein(x, y) -> float:
 def _clouds(x, y, directions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     x = as_matrix("x", x)
     y = as_matrix("y", y, columns=x.shape[1])
-    return x, y, as_matrix("directions", directions, columns=x.shape[1])
+    directions = as_matrix("directions", directions, columns=x.shape[1])
+    _refuse_overflow(x, y, directions)
+    return x, y, directions
+
+
+def _refuse_overflow(x, y, directions=None) -> None:
+    longest = x.shape[1] * max(_largest(x), _largest(y))
+    if directions is not None:
+        longest *= _largest(directions)
+    if longest > _LARGEST:
+        raise ValueError(
+            f"x and y must have shadows below {_LARGEST:g}, so that their squares exist, "
+            f"got shadows of up to {longest:.3g}"
+        )
+
+
+def _largest(array) -> float:
+    return float(max(array.max(), -array.min()))
 
 
 def _blocks(count: int, width: int) -> Iterator[slice]:
@@ -321,6 +343,7 @@ def spread_directions(count: int, energy="coulomb", *, start=None, steps: int = 
         points = _unit_rows("start", as_matrix("start", start, columns=3, rows=count))
     force = np.empty_like(points)
     now = _pair_energy(points, coulomb, force)
+    _refuse_equal_rows("start", now, force)
     size = 0.5 * math.sqrt(4.0 * math.pi / count)  # the first step moves by half a cell
     for _ in range(steps):
         tangent = force - np.sum(force * points, axis=1, keepdims=True) * points
@@ -342,11 +365,14 @@ def pair_energy(directions, energy="coulomb") -> float:
     """Return sum over pairs of 1/|theta_i - theta_j| ("coulomb") or of -|...| ("distance").
 
     Parameters: directions (L, d) in 3 dimensions, different rows; energy as above.
-    Returns a float. Cost: O(L^2).
+    Returns a float. Raises ValueError for equal rows. Cost: O(L^2).
     """
     directions = as_matrix("directions", directions, columns=3)
     coulomb = one_of("energy", energy, ("coulomb", "distance")) == "coulomb"
-    return _pair_energy(directions, coulomb, np.empty_like(directions))
+    force = np.empty_like(directions)
+    total = _pair_energy(directions, coulomb, force)
+    _refuse_equal_rows("directions", total, force)
+    return total
 
 
 def turned(directions, rotation) -> np.ndarray:
@@ -392,10 +418,10 @@ def cap_discrepancy(directions, centres=None) -> float:
 
     Parameters: directions (L, 3), unit rows; centres (m, 3), or None for 400 on a spiral.
     Returns a float in [0, 1], a lower bound of the discrepancy over all caps.
-    Cost: O(m L log L).
+    Raises ValueError for rows of other length. Cost: O(m L log L).
     """
-    directions = as_matrix("directions", directions, columns=3)
-    centres = spiral(400) if centres is None else as_matrix("centres", centres, columns=3)
+    directions = _on_sphere("directions", directions)
+    centres = spiral(400) if centres is None else _on_sphere("centres", centres)
     heights = np.sort(centres @ directions.T, axis=1)
     share = 0.5 * (1.0 + heights)
     rank = np.arange(len(directions) + 1) / len(directions)
@@ -417,6 +443,20 @@ def _unit_rows(name: str, rows: np.ndarray) -> np.ndarray:
     if np.any(length == 0.0):
         raise ValueError(f"{name} must hold no zero row, row {int(np.argmin(length))} is zero")
     return rows / length
+
+
+def _on_sphere(name: str, rows) -> np.ndarray:
+    rows = as_matrix(name, rows, columns=3)
+    worst = float(np.abs(np.linalg.norm(rows, axis=1) - 1.0).max())
+    if worst > 1e-6:
+        raise ValueError(f"{name} must have rows of length 1, got lengths up to {worst:.3g} away")
+    return rows
+
+
+def _refuse_equal_rows(name: str, energy: float, force: np.ndarray) -> None:
+    """Equal rows show in the energy: their distance 0 makes it infinite or not a number."""
+    if not (math.isfinite(energy) and np.all(np.isfinite(force))):
+        raise ValueError(f"{name} must hold different rows, got rows that are (nearly) equal")
 
 
 @compiled("float64(float64[:,::1], boolean, float64[:,::1])", fastmath=FAST)
@@ -503,6 +543,12 @@ def random_lift(d: int, m: int, rng, *, scale: float = 1.0, activation="leaky re
     return Lift(weights, scale * rng.standard_normal(m), activation)
 
 
+def _as_lift(lift) -> Lift:
+    if not isinstance(lift, Lift):
+        raise ValueError(f"lift must be a Lift, got {type(lift).__name__}")
+    return lift
+
+
 @dataclass(frozen=True, eq=False)
 class LiftStep:
     """One moment of learning a lift: the lift, the distance (not squared) and the lifted size."""
@@ -523,14 +569,15 @@ def lift_ascent(lift: Lift, x, y, directions, penalty: float) -> tuple[LiftStep,
     Parameters: lift; x (n, d), y (n', d); directions (L, d + m); penalty >= 0.
     Returns LiftStep and [dW (d, m), db (m,)]. Cost: O(L n log n).
     """
-    penalty = nonnegative("penalty", penalty)
+    penalty, lift = nonnegative("penalty", penalty), _as_lift(lift)
     lifted_x, lifted_y = lift(x), lift(y)
     squared, up_x, up_y = both_gradients(lifted_x, lifted_y, directions)
     distance = math.sqrt(squared)
     size = math.sqrt(np.sum(lifted_x**2) / len(lifted_x) + np.sum(lifted_y**2) / len(lifted_y))
     gradient = [np.zeros_like(lift.weights), np.zeros_like(lift.offsets)]
+    slope = penalty / max(size, 1e-12)  # clouds and a lift that are all zero have size 0
     for points, lifted, up in ((x, lifted_x, up_x), (y, lifted_y, up_y)):
-        upstream = up / (2.0 * max(distance, 1e-12)) - penalty * lifted / (len(lifted) * size)
+        upstream = up / (2.0 * max(distance, 1e-12)) - slope * lifted / len(lifted)
         for total, part in zip(gradient, lift.pull_back(points, upstream)[1:], strict=True):
             total += part
     return LiftStep(lift, distance, size), gradient
@@ -556,8 +603,8 @@ def learn_lift(
     Yields (fraction, LiftStep before the step), and once more after the last step.
     Cost: O(steps L n log n).
     """
-    rng, steps = as_rng(rng), integer("steps", steps, low=1)
-    directions = integer("directions", directions, low=1)
+    rng, steps, lift = as_rng(rng), integer("steps", steps, low=1), _as_lift(lift)
+    directions, penalty = integer("directions", directions, low=1), nonnegative("penalty", penalty)
     parameters = [lift.weights.copy(), lift.offsets.copy()]
     adam = Adam(parameters, step=positive("step_size", step_size))
     width = sum(lift.weights.shape)
@@ -576,6 +623,7 @@ def augmented_squared(x, y, lift: Lift, directions) -> float:
 
     Parameters: x (n, d), y (n', d); lift; directions (L, d + m). Cost: O(L n log n).
     """
+    lift = _as_lift(lift)
     return sliced_squared(lift(x), lift(y), directions)
 
 
@@ -604,12 +652,13 @@ def particle_flow(
     """
     points, y, rng = as_matrix("x", x).copy(), as_matrix("y", y), as_rng(rng)
     steps, ascent = integer("steps", steps, low=1), integer("ascent", ascent, low=0)
-    directions = integer("directions", directions, low=1)
+    directions, penalty = integer("directions", directions, low=1), nonnegative("penalty", penalty)
     mover = Adam([points], step=positive("step_size", step_size))
-    yield 0.0, FlowStep(points.copy(), lift)
+    lift_step = positive("lift_step", lift_step)
     if lift is not None:
-        parameters = [lift.weights.copy(), lift.offsets.copy()]
-        climber = Adam(parameters, step=positive("lift_step", lift_step))
+        parameters = [_as_lift(lift).weights.copy(), lift.offsets.copy()]
+        climber = Adam(parameters, step=lift_step)
+    yield 0.0, FlowStep(points.copy(), lift)
     for step in range(steps):
         if lift is None:
             theta = random_directions(directions, points.shape[1], rng)
@@ -654,9 +703,7 @@ def sphere_functions(points) -> tuple[np.ndarray, np.ndarray]:
     Parameters: points (n, 3), unit rows. Returns eigenvalues (15,) and values (n, 15), each with
     mean square 1 over the sphere. Raises ValueError for rows of other length. Cost: O(n).
     """
-    points = as_matrix("points", points, columns=3)
-    if not np.allclose(np.sum(points**2, axis=1), 1.0, atol=1e-6):
-        raise ValueError("points must have rows of length 1, got other lengths")
+    points = _on_sphere("points", points)
     x, y, z = points.T
     values = np.column_stack(
         [
@@ -681,12 +728,12 @@ def graph_functions(adjacency, count: int | None = None) -> tuple[np.ndarray, np
 
     Parameters: adjacency A (N, N), symmetric, >= 0, of a connected graph; count, how many (all).
     Returns eigenvalues (count,) ascending and values (N, count), one row a node, mean square 1.
-    Raises ValueError if the graph falls apart. Cost: O(N^3).
+    Raises ValueError if the graph falls apart or has one node only. Cost: O(N^3).
     """
-    adjacency = symmetric("adjacency", adjacency)
-    if np.any(adjacency < 0):
-        raise ValueError(f"adjacency must hold no negative weight, got {adjacency.min():.3g}")
+    adjacency = _adjacency(adjacency)
     nodes = len(adjacency)
+    if nodes < 2:
+        raise ValueError("adjacency must belong to a graph of at least two nodes, got one")
     count = nodes - 1 if count is None else integer("count", count, low=1, high=nodes - 1)
     values, vectors = eigh(np.diag(adjacency.sum(axis=1)) - adjacency)
     order = np.argsort(values)
@@ -704,11 +751,11 @@ def graph_layout(adjacency, steps: int = 60) -> np.ndarray:
     x_i <- mean over j of x_j + hops_ij (x_i - x_j) / |x_i - x_j|: majorised stress, which never
     rises; started from classical scaling.
 
-    Parameters: adjacency (N, N), symmetric, of a connected graph with N >= 2; steps >= 0.
+    Parameters: adjacency (N, N), symmetric, >= 0, of a connected graph with N >= 2; steps >= 0.
     Returns (N, 2). Raises ValueError if the graph falls apart. Cost: O(N^3 + steps N^2).
     Source: de Leeuw (1977); Kamada and Kawai (1989) for graphs.
     """
-    adjacency, steps = symmetric("adjacency", adjacency), integer("steps", steps, low=0)
+    adjacency, steps = _adjacency(adjacency), integer("steps", steps, low=0)
     hops = shortest_path(adjacency > 0, directed=False, unweighted=True)
     if len(hops) < 2 or not np.all(np.isfinite(hops)):
         raise ValueError("adjacency must belong to a connected graph of at least two nodes")
@@ -725,6 +772,13 @@ def graph_layout(adjacency, steps: int = 60) -> np.ndarray:
         stretch = np.divide(hops, length, out=np.zeros_like(hops), where=length > 0)
         places = places.mean(axis=0) + (stretch[:, :, None] * gap).mean(axis=1)
     return places
+
+
+def _adjacency(adjacency) -> np.ndarray:
+    adjacency = symmetric("adjacency", adjacency)
+    if np.any(adjacency < 0):
+        raise ValueError(f"adjacency must hold no negative weight, got {adjacency.min():.3g}")
+    return adjacency
 
 
 def heat_weights(eigenvalues, time: float) -> np.ndarray:
@@ -756,6 +810,7 @@ def intrinsic_squared(x, y, weights, x_masses=None, y_masses=None) -> float:
     weights = _weights(weights, x.shape[1])
     if x_masses is None and y_masses is None:
         return float(weights @ shadow_costs(x, y, np.eye(x.shape[1])))
+    _refuse_overflow(x, y)
     costs = np.empty(x.shape[1])
     sorted_x, masses_x = _sorted_with(x, _masses("x_masses", x_masses, len(x)))
     sorted_y, masses_y = _sorted_with(y, _masses("y_masses", y_masses, len(y)))
@@ -832,20 +887,24 @@ def coordinate_tests(first, second) -> np.ndarray:
 
     Paper: intrinsic-sliced-wasserstein-distances (Rustamov and Majumdar 2023, arXiv:2010.15285)
 
-    Parameters: first (n1, D), second (n2, D), n1, n2 >= 2. Returns (D,); a coordinate that does not
-    vary gets 1. Cost: O(N D).
+    Parameters: first (n1, D), second (n2, D), n1, n2 >= 2. Returns (D,). A coordinate that varies
+    in neither group gets 1 where the groups agree and 0, Welch's limit, where they differ.
+    Cost: O(N D).
     """
     first = as_matrix("first", first, min_rows=2)
     second = as_matrix("second", second, columns=first.shape[1], min_rows=2)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        variances = first.var(axis=0, ddof=1) / len(first), second.var(axis=0, ddof=1) / len(second)
-        spread = variances[0] + variances[1]
-        t = (first.mean(axis=0) - second.mean(axis=0)) / np.sqrt(spread)
-        freedom = spread**2 / (
-            variances[0] ** 2 / (len(first) - 1) + variances[1] ** 2 / (len(second) - 1)
-        )
-        p = 2.0 * stats.t.sf(np.abs(t), freedom)
-    return np.where(np.isfinite(p), p, 1.0)
+    largest = np.maximum(np.abs(first).max(axis=0), np.abs(second).max(axis=0))
+    largest[largest == 0.0] = 1.0
+    first, second = first / largest, second / largest  # t has no units, and no square overflows
+    variances = first.var(axis=0, ddof=1) / len(first), second.var(axis=0, ddof=1) / len(second)
+    still = np.all(first == first[0], axis=0) & np.all(second == second[0], axis=0)
+    still |= variances[0] + variances[1] == 0.0  # a spread that is lost beside the values' size
+    spread = np.where(still, 1.0, variances[0] + variances[1])
+    t = (first.mean(axis=0) - second.mean(axis=0)) / np.sqrt(spread)
+    share = np.where(still, 0.5, variances[0] / spread)
+    freedom = 1.0 / (share**2 / (len(first) - 1) + (1.0 - share) ** 2 / (len(second) - 1))
+    p = 2.0 * stats.t.sf(np.abs(t), freedom)
+    return np.where(still, np.where(first[0] == second[0], 1.0, 0.0), p)
 
 
 def combine_p_values(p_values, rule="cauchy") -> float:
@@ -999,9 +1058,7 @@ def circle_units(units: int, samples: int, shift: float, rng) -> np.ndarray:
     Returns angles (units, samples) in [-pi, pi).
     """
     units, samples = integer("units", units, low=1), integer("samples", samples, low=1)
-    rng = as_rng(rng)
-    if not math.isfinite(shift):
-        raise ValueError(f"shift must be a finite angle, got {shift!r}")
+    rng, shift = as_rng(rng), _angle("shift", shift)
     centres = shift + np.array([0.0, 2.2]) + 0.5 * rng.standard_normal((units, 2))
     first = rng.random((units, samples)) < rng.uniform(0.3, 0.9, (units, 1))
     angles = rng.vonmises(np.where(first, centres[:, :1], centres[:, 1:]), 4.0)
@@ -1017,9 +1074,7 @@ def sphere_units(units: int, samples: int, shift: float, rng) -> np.ndarray:
     Parameters: units, samples >= 1; shift in radians; rng. Returns (units, samples, 3), unit rows.
     """
     units, samples = integer("units", units, low=1), integer("samples", samples, low=1)
-    rng = as_rng(rng)
-    if not math.isfinite(shift):
-        raise ValueError(f"shift must be a finite angle, got {shift!r}")
+    rng, shift = as_rng(rng), _angle("shift", shift)
     middle = np.array([math.cos(shift), math.sin(shift), 0.0])
     centres = _unit_rows("centres", middle + 0.5 * rng.standard_normal((units, 3)))
     points = centres[:, None, :] + 0.4 * rng.standard_normal((units, samples, 3))
@@ -1034,10 +1089,10 @@ def graph_units(
     Each unit draws a home from ``homes``, lets heat flow from it for a while, exp(-time (D - A)),
     and shows ``samples`` draws from where the heat went.
 
-    Parameters: adjacency (N, N), symmetric; homes (N,), shares of the nodes; units, samples >= 1;
-    rng; time > 0. Returns shares (units, N), rows sum to 1. Cost: O(N^3 + units N).
+    Parameters: adjacency (N, N), symmetric, >= 0; homes (N,), shares of the nodes; units >= 1;
+    samples >= 1; rng; time > 0. Returns shares (units, N), rows sum to 1. Cost: O(N^3 + units N).
     """
-    adjacency = symmetric("adjacency", adjacency)
+    adjacency = _adjacency(adjacency)
     homes = _masses("homes", homes, len(adjacency))
     units, samples = integer("units", units, low=1), integer("samples", samples, low=1)
     rng, time = as_rng(rng), positive("time", time)
@@ -1045,6 +1100,12 @@ def graph_units(
     heat = np.maximum((vectors * np.exp(-time * values)) @ vectors.T, 0.0)
     chosen = heat[rng.choice(len(homes), units, p=homes)]
     return rng.multinomial(samples, chosen / chosen.sum(axis=1, keepdims=True)) / samples
+
+
+def _angle(name: str, value) -> float:
+    if not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite angle, got {value!r}")
+    return float(value)
 
 
 def _on_circle(angle) -> np.ndarray:

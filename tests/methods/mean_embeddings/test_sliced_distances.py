@@ -340,6 +340,13 @@ def test_a_large_penalty_empties_the_lift():
     assert state.size < 1.1 * raw < grown.size
 
 
+def test_ascent_of_nothing_at_all_stands_still():
+    nothing = sd.Lift(np.zeros((2, 3)), np.zeros(3))
+    state, gradient = sd.lift_ascent(nothing, np.zeros((4, 2)), np.zeros((5, 2)), np.eye(5), 0.1)
+    assert state.distance == state.size == 0.0
+    assert all(np.all(part == 0.0) for part in gradient)
+
+
 def test_claim_for_the_same_sorting_plain_slices_win():
     ends = {"plain": [], "lifted": []}
     for seed in range(3):
@@ -508,6 +515,11 @@ def test_coordinate_tests_are_welch():
     assert np.allclose(sd.coordinate_tests(a, b), stats.ttest_ind(a, b, equal_var=False).pvalue)
     a[:, 0] = b[:, 0] = 1.0
     assert sd.coordinate_tests(a, b)[0] == 1.0
+    a[:, 0], b[:, 0] = 0.1, 0.3  # still in each group, and apart: Welch's limit
+    assert sd.coordinate_tests(a, b)[0] == 0.0
+    assert sd.coordinate_tests([[0.0], [0.0]], [[1.0], [1.0]])[0] == 0.0
+    for scale in (1e-200, 1e200):
+        assert np.allclose(sd.coordinate_tests(a * scale, b * scale), sd.coordinate_tests(a, b))
 
 
 def test_combined_p_values():
@@ -565,6 +577,10 @@ BAD = [
     (lambda: sd.shadow_costs(np.zeros(4), Y, THETA), "x"),
     (lambda: sd.shadow_costs(X, np.ones((5, 2)), THETA), "y"),
     (lambda: sd.sliced_squared(X, Y, np.eye(2)), "directions"),
+    (lambda: sd.shadow_costs(X, 1e200 * Y, THETA), "y"),
+    (lambda: sd.sliced_gradient(X, Y, 1e200 * THETA), "x and y"),
+    (lambda: sd.both_gradients(1e200 * Y, X, THETA), "x"),
+    (lambda: sd.exact_wasserstein(X, 1e200 + X), "y"),
     (lambda: sd.sliced_gradient(X, Y * np.nan, THETA), "y"),
     (lambda: sd.both_gradients(X, Y, np.eye(4)), "directions"),
     (lambda: sd.exact_wasserstein(X, Y), "y"),
@@ -577,11 +593,17 @@ BAD = [
     (lambda: sd.spread_directions(5, "heat"), "energy"),
     (lambda: sd.spread_directions(2, start=np.zeros((2, 3))), "start"),
     (lambda: sd.spread_directions(2, steps=-1), "steps"),
+    (lambda: sd.spread_directions(2, start=[[1, 0, 0], [2, 0, 0]]), "start"),
+    (lambda: sd.spread_directions(2, "distance", start=[[1, 0, 0], [1, 0, 0]]), "start"),
+    (lambda: sd.pair_energy(np.ones((2, 3))), "directions"),
+    (lambda: sd.pair_energy(np.ones((2, 3)), "distance"), "directions"),
     (lambda: sd.pair_energy(np.eye(2)), "directions"),
     (lambda: sd.pair_energy(np.eye(3), "no"), "energy"),
     (lambda: sd.turned(THETA, 2 * np.eye(3)), "rotation"),
     (lambda: sd.sphere_quadrature(0), "order"),
     (lambda: sd.cap_discrepancy(np.eye(2)), "directions"),
+    (lambda: sd.cap_discrepancy(10 * np.eye(3)), "directions"),
+    (lambda: sd.cap_discrepancy(np.eye(3), 5 * np.eye(3)), "centres"),
     (lambda: sd.Lift(np.ones((2, 4)), np.zeros(3)), "offsets"),
     (lambda: sd.Lift(np.ones((2, 4)), np.zeros(4), "relu"), "activation"),
     (lambda: LIFT(X), "x"),
@@ -592,6 +614,13 @@ BAD = [
     (lambda: next(sd.learn_lift(PLANE, PLANE, LIFT, 0.1, 0, steps=0)), "steps"),
     (lambda: next(sd.learn_lift(PLANE, PLANE, LIFT, 0.1, 0, step_size=0)), "step"),
     (lambda: sd.augmented_squared(PLANE, PLANE, LIFT, np.eye(3)), "directions"),
+    (lambda: sd.augmented_squared(PLANE, PLANE, None, np.eye(2)), "lift"),
+    (lambda: sd.lift_ascent(3, PLANE, PLANE, np.eye(6), 0.1), "lift"),
+    (lambda: next(sd.learn_lift(PLANE, PLANE, None, 0.1, 0)), "lift"),
+    (lambda: next(sd.learn_lift(PLANE, PLANE, LIFT, -1, 0)), "penalty"),
+    (lambda: next(sd.particle_flow(PLANE, PLANE, 0, lift=3)), "lift"),
+    (lambda: next(sd.particle_flow(PLANE, PLANE, 0, penalty=-1)), "penalty"),
+    (lambda: next(sd.particle_flow(PLANE, PLANE, 0, lift_step=0)), "lift_step"),
     (lambda: next(sd.particle_flow(PLANE, PLANE, 0, steps=0)), "steps"),
     (lambda: next(sd.particle_flow(PLANE, PLANE, 0, ascent=-1)), "ascent"),
     (lambda: sd.circle_functions([[0.0]], 2), "angles"),
@@ -599,6 +628,8 @@ BAD = [
     (lambda: sd.sphere_functions(2 * np.eye(3)), "points"),
     (lambda: sd.graph_functions(np.zeros((3, 3))), "adjacency"),
     (lambda: sd.graph_functions(-PATH), "adjacency"),
+    (lambda: sd.graph_functions([[0.0]]), "adjacency"),
+    (lambda: sd.graph_layout(-PATH), "adjacency"),
     (lambda: sd.graph_functions(PATH, 6), "count"),
     (lambda: sd.graph_layout(np.zeros((3, 3))), "adjacency"),
     (lambda: sd.graph_layout(PATH, -1), "steps"),
@@ -607,6 +638,7 @@ BAD = [
     (lambda: sd.intrinsic_squared(X, Y, [1.0, 1.0]), "weights"),
     (lambda: sd.intrinsic_squared(X, Y, [1.0, 1.0, -1.0]), "weights"),
     (lambda: sd.intrinsic_squared(X, Y, np.ones(3), x_masses=np.zeros(4)), "x_masses"),
+    (lambda: sd.intrinsic_squared(X, 1e200 * Y, np.ones(3), x_masses=np.ones(4)), "y"),
     (lambda: sd.quantile_embedding(X, np.ones(3), 0), "levels"),
     (lambda: sd.quantile_embedding(X, np.ones(3), 4, masses=[1.0]), "masses"),
     (lambda: sd.collection_test(X, np.ones((5, 2)), 10, 0), "second"),
@@ -619,9 +651,12 @@ BAD = [
     (lambda: sd.figure("cube", 5, 0), "name"),
     (lambda: sd.circle_units(0, 5, 0, 0), "units"),
     (lambda: sd.circle_units(2, 5, np.nan, 0), "shift"),
+    (lambda: sd.circle_units(2, 2, None, 0), "shift"),
+    (lambda: sd.sphere_units(2, 2, None, 0), "shift"),
     (lambda: sd.sphere_units(2, 0, 0, 0), "samples"),
     (lambda: sd.sphere_units(2, 5, np.inf, 0), "shift"),
     (lambda: sd.graph_units(PATH, [1.0], 2, 5, 0), "homes"),
+    (lambda: sd.graph_units(-PATH, np.ones(6), 2, 5, 0), "adjacency"),
     (lambda: sd.graph_units(PATH, np.ones(6), 2, 5, 0, time=0), "time"),
 ]
 
