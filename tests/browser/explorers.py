@@ -48,12 +48,12 @@ class OnPage:
             self.page.wait_for_timeout(20)
         return state
 
-    def unfold(self) -> None:
-        """Open what is folded under "More controls"."""
-        folded = self.root.locator("details.kl-more:not([open]) > summary")
+    def toggle_more(self) -> None:
+        """Open or close what is folded under "More controls"."""
+        folded = self.root.locator("details.kl-more > summary")
         if folded.count():
             folded.click()
-            self.page.wait_for_timeout(200)  # the rest of the page moves down
+            self.page.wait_for_timeout(200)  # the rest of the page moves
 
     @property
     def live(self) -> bool:

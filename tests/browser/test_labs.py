@@ -49,7 +49,7 @@ def _follow(lab, explorer) -> list[str]:
     """Every slider to both ends, the first one that matters dragged: what was wrong."""
     wrong = []
     dragged = False
-    explorer.unfold()
+    explorer.toggle_more()
     for control in explorer.sliders():
         scale, found = explorer.ends(control)
         wrong += found
@@ -64,6 +64,7 @@ def _follow(lab, explorer) -> list[str]:
         lab.report["explorers"][explorer.name] = row
         if row["median"] > LIMIT:
             wrong.append(f"{control}: median from hand to pixel {row['median']:.0f} ms")
+    explorer.toggle_more()
     if explorer.live and explorer.sliders() and not dragged:
         wrong.append("no slider changes the picture")
     if explorer.live and explorer.state()["readouts"] and len(explorer.readouts) == 1:
