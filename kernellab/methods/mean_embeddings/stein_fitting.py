@@ -120,7 +120,8 @@ class SteinObjective:
     ridge : >= 0, added to the diagonal of K_bb (k(b, b) = 1)
     unbiased : leave out the pairs i = j and divide by 1 - sum w^2 (a U-statistic)
 
-    Raises ValueError for bad shapes or numbers. Cost: O(n^2 (d + m) + m^3), memory O(n (n + m)).
+    Raises ValueError for bad shapes or numbers, or unbiased with sum w^2 >= 1 (no pair is left).
+    Cost: O(n^2 (d + m) + m^3), memory O(n (n + m)).
     """
 
     def __init__(self, kernel, x, weights=None, boundary=None, ridge=1e-3, unbiased=False):
@@ -131,6 +132,11 @@ class SteinObjective:
         fits_in_memory("the Gram matrix", 16 * n * n)
         w = np.full(n, 1.0 / n) if weights is None else as_vector("weights", weights, length=n)
         self.weights, self.ridge = w, nonnegative("ridge", ridge)
+        pairs = 1.0 - float(np.sum(w**2))
+        if unbiased and pairs <= 0:
+            raise ValueError(
+                f"weights must have squares summing to less than 1 if unbiased, got {1 - pairs:.3g}"
+            )
         self._middle = self.x.mean(axis=0)  # centred points lose fewer digits in differences
         self.boundary = None if boundary is None else as_matrix("boundary", boundary, columns=d)
         gram = kernel.gram(self.x)
@@ -146,7 +152,7 @@ class SteinObjective:
             gram[np.diag_indices(n)] = 0.0
             slope -= w[:, None] * own_slope
             constant -= w**2 @ own_constant
-            scale = 1.0 / (1.0 - np.sum(w**2))
+            scale = 1.0 / pairs
         gram *= scale * w
         gram *= w[:, None]
         self.matrix, self.linear = gram, scale * w[:, None] * slope
@@ -306,9 +312,9 @@ def mixture_scores(x, centres, deviation: float = 1.0, shares=None) -> np.ndarra
     s(x) = sum_k r_k(x) (centres_k - x) / deviation^2, r_k(x) being the chance that x is of k.
 
     Parameters: x (n, d); centres (k, d); deviation > 0; shares (k,) > 0, None: equal.
-    Cost: O(n k d).
+    Raises ValueError for bad shapes or numbers. Cost: O(n k d).
     """
-    x, centres = as_matrix("x", x), as_matrix("centres", centres)
+    x = as_matrix("x", x)
     rate = 1.0 / positive("deviation", deviation) ** 2
     r, gap = _responsibilities(x, centres, rate, shares)
     return rate * np.einsum("ik,ikl->il", r, gap)
@@ -336,6 +342,7 @@ def mixture_pullback(x, deviation: float = 1.0, shares=None) -> Callable:
 
 
 def _responsibilities(x, centres, rate, shares):
+    centres = as_matrix("centres", centres, columns=x.shape[1])
     gap = centres[None, :, :] - x[:, None, :]
     if shares is None:
         shares = np.ones(len(centres))
@@ -513,7 +520,8 @@ def truncated_mle(x, polygon, deviation: float = 1.0, cells: int = 120) -> np.nd
     grid of cells x cells squares. At the maximum the model's mean inside is the sample mean.
 
     Parameters: x (n, 2); polygon (v, 2); deviation > 0; cells >= 10.
-    Raises ValueError if Newton's steps do not settle. Cost: O(cells^2 (v + steps)).
+    Raises ValueError if Newton's steps do not settle, or the squares are too coarse.
+    Cost: O(cells^2 (v + steps)).
     """
     x, polygon = as_matrix("x", x, columns=2), _polygon(polygon)
     rate, cells = 1.0 / positive("deviation", deviation) ** 2, integer("cells", cells, low=10)
@@ -523,6 +531,10 @@ def truncated_mle(x, polygon, deviation: float = 1.0, cells: int = 120) -> np.nd
     ]
     grid = np.stack(np.meshgrid(*centres), axis=-1).reshape(-1, 2)
     grid = grid[inside(polygon, grid)]
+    if _on_a_line(grid):
+        raise ValueError(
+            f"cells must be more for so thin a polygon: {len(grid)} of {cells}^2 fell inside"
+        )
     wanted = x.mean(axis=0)
     mean = wanted.copy()
 
@@ -546,11 +558,17 @@ def distance_score_matching(x, polygon, deviation: float = 1.0) -> np.ndarray:
     Minimises E[ h (|s|^2 + 2 div s) + 2 grad h . s ], h the distance; for s = (m - x) / deviation^2
     the minimiser is (sum h_i x_i - deviation^2 sum grad h_i) / sum h_i. It needs the whole border.
 
-    Parameters: x (n, 2); polygon (v, 2); deviation > 0. Cost: O(n v).
+    Parameters: x (n, 2), inside or on the border, one at least inside; polygon (v, 2);
+    deviation > 0. Raises ValueError for points outside. Cost: O(n v).
     Source: Liu, Kanamori and Williams (2022), truncated score matching.
     """
     x = as_matrix("x", x, columns=2)
     h, slope = border_distance(polygon, x)
+    size = np.ptp(polygon, axis=0).max()
+    outside = np.count_nonzero(~inside(polygon, x) & (h > 1e-9 * size))
+    if outside or h.max() <= 1e-9 * size:
+        where = f"{outside} of {len(x)} outside" if outside else "all on its border"
+        raise ValueError(f"x must lie inside the polygon, got {where}")
     pushed = positive("deviation", deviation) ** 2 * slope.sum(axis=0)
     return (h @ x - pushed) / h.sum()
 
@@ -560,7 +578,16 @@ def _polygon(polygon) -> np.ndarray:
     following = np.roll(polygon, -1, axis=0)
     if (polygon == following).all(axis=1).any():
         raise ValueError("polygon must not repeat a corner: leave out the closing one")
+    if _on_a_line(polygon):
+        raise ValueError("polygon must enclose an area, got corners on one line")
     return polygon
+
+
+def _on_a_line(points) -> bool:
+    if len(points) < 3:
+        return True
+    long, short = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
+    return short <= 1e-12 * long
 
 
 # ------------------------------------------------------------------------------------------------
@@ -584,18 +611,33 @@ def quartic_scores(y) -> LinearScores:
 def quartic_density(theta, grid) -> np.ndarray:
     """Return p(y) ~ exp(t1 y + t2 y^2 + t3 y^3 - y^4) on an even grid (g,), summing to 1/step.
 
-    For pictures and for measuring errors only: no fit uses the constant. Cost: O(g).
+    For pictures and for measuring errors only: no fit uses the constant.
+    Raises ValueError for a grid that is not even and rising. Cost: O(g).
     """
-    theta, grid = as_vector("theta", theta, length=3), as_vector("grid", grid)
+    theta, (grid, step) = as_vector("theta", theta, length=3), _even_grid(grid)
     p = softmax(grid * (theta[0] + grid * (theta[1] + grid * (theta[2] - grid))))
-    return p / (grid[1] - grid[0])
+    return p / step
 
 
 def total_variation(p, q, grid) -> float:
-    """Return half the integral of |p - q|, densities (g,) on an even grid (g,): from 0 to 1."""
-    grid = as_vector("grid", grid)
+    """Return half the integral of |p - q|, densities (g,) on an even grid (g,): from 0 to 1.
+
+    Raises ValueError for a grid that is not even and rising. Cost: O(g).
+    """
+    grid, step = _even_grid(grid)
     p, q = as_vector("p", p, length=grid.size), as_vector("q", q, length=grid.size)
-    return 0.5 * float(np.sum(np.abs(p - q)) * (grid[1] - grid[0]))
+    return 0.5 * float(np.sum(np.abs(p - q)) * step)
+
+
+def _even_grid(grid) -> tuple[np.ndarray, float]:
+    """The grid and its step."""
+    grid = as_vector("grid", grid)
+    if grid.size < 2:
+        raise ValueError(f"grid must hold at least 2 points, got {grid.size}")
+    step = (grid[-1] - grid[0]) / (grid.size - 1)
+    if step <= 0 or np.abs(np.diff(grid) - step).max() > 1e-6 * step:
+        raise ValueError("grid must rise in even steps")
+    return grid, step
 
 
 @dataclass(frozen=True, eq=False)
@@ -725,6 +767,7 @@ def counterfactual_rows(
     one_of("estimator", estimator, ESTIMATORS)
     one_of("propensity", propensity, ("logistic", "constant"))
     one_of("outcome", outcome, ("kernel", "constant"))
+    ridge = positive("ridge", ridge)  # also where this estimator does without it
     folds = integer("folds", folds, low=2, high=n)
     fold = as_rng(rng).permutation(n) % folds
     fits_in_memory("the rows", 8 * n * n)
@@ -848,6 +891,11 @@ class TaskStein:
             raise ValueError(
                 f"task must hold {len(self.points)} integers, got shape {self.task.shape} "
                 f"of {self.task.dtype}"
+            )
+        if self.task.min() < 0 or self.task.max() >= len(self.task):
+            raise ValueError(
+                f"task must hold labels from 0 to less than the number of points, "
+                f"{len(self.task)}, got {self.task.min()} to {self.task.max()}"
             )
         self.tasks = int(self.task.max()) + 1
         if not np.array_equal(np.unique(self.task), np.arange(self.tasks)):
