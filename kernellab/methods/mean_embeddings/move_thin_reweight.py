@@ -195,10 +195,13 @@ def metropolis(log_density: Callable, start, steps: int, scale: float, rng) -> n
 
     Parameters: log_density of points (1, d) -> (1,); start (d,); steps >= 1; scale > 0, the
     proposal's standard deviation; rng. Returns the walk (steps, d). Cost: a density a step.
+    Raises ValueError where the density at the start is 0 or not a number.
     """
     here = as_vector("start", start)
     steps, scale, rng = integer("steps", steps, low=1), positive("scale", scale), as_rng(rng)
     level = float(log_density(here[None])[0])
+    if not math.isfinite(level):
+        raise ValueError(f"start must have a finite log density, got {level} at {here}")
     walk = np.empty((steps, here.size))
     for t in range(steps):
         there = here + scale * rng.standard_normal(here.size)
@@ -708,6 +711,14 @@ class Instrumented:
     t: np.ndarray
     z: np.ndarray
 
+    def __post_init__(self):
+        n = np.size(self.y)
+        for name in ("y", "t", "z"):
+            values = as_vector(name, getattr(self, name), n)
+            if values.min() == values.max():
+                raise ValueError(f"{name} must vary, got {n} times {values[0]:g}")
+            object.__setattr__(self, name, values)
+
 
 def instrument_problem(n: int, effect: float, confounding: float, rng) -> Instrumented:
     """Draw y = effect t + u, t = sin(2 z) + z/2 + confounding-driven noise, z uniform on [-2, 2].
@@ -748,9 +759,16 @@ def gmm_slope(data: Instrumented, instruments) -> float:
 
 
 def polynomial_instruments(z, q: int) -> np.ndarray:
-    """Return 1, z, ..., z^(q-1) as instruments, orthonormal over the sample z (n,): (n, q)."""
+    """Return 1, z, ..., z^(q-1) as instruments, orthonormal over the sample z (n,): (n, q).
+
+    Raises ValueError where z has fewer than q different values.
+    """
     z, q = as_vector("z", z), integer("q", q, low=1)
-    basis, _ = np.linalg.qr(np.vander(z / np.abs(z).max(), q, increasing=True))
+    different = np.unique(z).size
+    if q > different:
+        raise ValueError(f"q must be at most {different}, the number of different z, got {q}")
+    largest = max(np.abs(z).max(), 1e-300)
+    basis, _ = np.linalg.qr(np.vander(z / largest, q, increasing=True))
     return basis * math.sqrt(len(z))
 
 
@@ -761,7 +779,8 @@ def kernel_moments_slope(
     """Estimate the slope by the kernel method of moments for E[y - th t | z] = 0.
 
     h(z) is a polynomial of ``instruments`` terms; the law may move off the data onto jittered
-    copies of it; R(th) is minimised over th.
+    copies of it. R(th) is minimised over th within 0.5 of the two-step method of moments with the
+    instruments 1 and z.
 
     Parameters: data; epsilon > 0; rng; copies, spread as in ``jittered_copies``; features, of a
     Gaussian kernel on standardised (y, t, z); penalty on h. Returns th.
@@ -830,7 +849,8 @@ def sliced_energy_gradient(x, y, directions) -> np.ndarray:
 
     grad_i = c_d mean_xi xi F_1'(xi.x)_i with F_1' as in ``energy_gradient_1d``.
 
-    Parameters: x (N, d); y (M, d); directions (P, d), unit vectors. Returns (N, d).
+    Parameters: x (N, d); y (M, d); directions (P, d), unit vectors. Returns (N, d). Raises
+    ValueError for bad shapes, or directions of another length than 1.
     Cost: O(P (N + M) (d + log(N + M))) time, O(N + M) memory (32 slices at a time).
     Paper: generative-sliced-mmd-flows-with-riesz (Hertrich et al. 2024, arXiv:2305.11463)
     """
@@ -854,7 +874,12 @@ def sliced_energy_distance(x, y, directions) -> float:
 def _sliced_input(x, y, directions):
     x = as_matrix("x", x)
     y = as_matrix("y", y, columns=x.shape[1])
-    return x, y, as_matrix("directions", directions, columns=x.shape[1])
+    directions = as_matrix("directions", directions, columns=x.shape[1])
+    lengths = np.linalg.norm(directions, axis=1)
+    worst = lengths[np.argmax(np.abs(lengths - 1))]
+    if abs(worst - 1) > 1e-6:
+        raise ValueError(f"directions must have length 1, got one of length {worst:g}")
+    return x, y, directions
 
 
 def _all_slices(x, y, directions, gradient) -> float:
@@ -1271,11 +1296,15 @@ def to_simplex(points, floor: float = 0.0) -> np.ndarray:
     points = as_matrix("points", points)
     count = points.shape[1] + 1
     floor = between("floor", floor, 0.0, 1.0 / count)
-    shares = np.column_stack([points, 1 - points.sum(axis=1)]) - floor
     mass = 1 - count * floor
+    if mass <= 0:
+        return np.full_like(points, 1.0 / count)  # only the centre is left
+    shares = np.column_stack([points, 1 - points.sum(axis=1)]) - floor
+    # A shift changes nothing about the answer; this one keeps the largest shares exact.
+    shares -= shares.max(axis=1, keepdims=True)
     ordered = -np.sort(-shares, axis=1)
     excess = (np.cumsum(ordered, axis=1) - mass) / np.arange(1, count + 1)
-    last = (ordered > excess).sum(axis=1) - 1
+    last = np.maximum((ordered > excess).sum(axis=1) - 1, 0)
     cut = excess[np.arange(len(points)), last]
     return np.maximum(shares - cut[:, None], 0.0)[:, :-1] + floor
 
@@ -1351,6 +1380,8 @@ def natural_path(
     theta = as_matrix("theta", theta)
     steps, step_size = integer("steps", steps, low=1), positive("step_size", step_size)
     width = None if width is None else positive("width", width)
+    if natural and not hasattr(law, "metric"):
+        raise ValueError(f"law must have a metric if natural, got a {type(law).__name__}")
     return _natural_path(theta, law, steps, natural, step_size, width)
 
 
@@ -1387,6 +1418,8 @@ def _particles(theta, score, metric):
     shapes = [np.shape(part) for part in metric]
     if shapes != [(n, d, d), (n, d, d), (n, d)]:
         raise ValueError(f"metric must have shapes {(n, d, d)} twice and {(n, d)}, got {shapes}")
+    if not all(np.isfinite(part).all() for part in metric):
+        raise ValueError("metric must be finite, got NaN or infinity")
     return theta, score, metric
 
 
@@ -1532,6 +1565,7 @@ class CouplingFlow:
         Cost: O(n M d) a layer. The gradients are written out: one sweep back through the layers.
         """
         x = as_matrix("x", x, columns=self.centre.size)
+        penalty = nonnegative("penalty", penalty)
         n, d = x.shape
         z, kept = (x - self.centre) / self.spread, []
         loss = np.log(self.spread).sum() + 0.5 * d * math.log(2 * math.pi)

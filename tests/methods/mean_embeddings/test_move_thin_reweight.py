@@ -796,8 +796,28 @@ DATA = mt.instrument_problem(20, 1.0, 0.5, 0)
         (lambda: mt.coupling_flow(X, 2, 3, 0).sample(0, 0), "n"),
         (lambda: mt.train_flow(mt.coupling_flow(X, 2, 3, 0), X, 0), "steps"),
         (lambda: mt.train_flow(mt.coupling_flow(X, 2, 3, 0), X, 5, penalty=-1.0), "penalty"),
+        (lambda: mt.coupling_flow(X, 2, 3, 0).loss_gradient(X, np.nan), "penalty"),
+        (lambda: mt.coupling_flow(X, 2, 3, 0).loss_gradient(X, -1.0), "penalty"),
+        (lambda: mt.metropolis(lambda t: np.full(len(t), -np.inf), [0.0], 5, 1.0, 0), "start"),
+        (lambda: mt.metropolis(lambda t: np.full(len(t), np.nan), [0.0], 5, 1.0, 0), "start"),
+        (lambda: mt.sliced_energy_distance(X, X, [[3.0, 0.0]]), "directions"),
+        (lambda: mt.sliced_energy_gradient(X, X, [[1.0, 0.0], [0.0, 0.0]]), "directions"),
+        (lambda: mt.Instrumented([1.0, np.nan], [1.0, 2.0], [1.0, 2.0]), "y"),
+        (lambda: mt.Instrumented([1.0, 2.0], [1.0, 1.0], [1.0, 2.0]), "t"),
+        (lambda: mt.Instrumented([1.0, 2.0], [1.0, 2.0], [1.0, 2.0, 3.0]), "z"),
+        (lambda: mt.polynomial_instruments(np.zeros(5), 3), "q"),
+        (lambda: mt.polynomial_instruments([1.0, 2.0], 3), "q"),
+        (lambda: mt.mirrored_direction(SHARES, SHARES, [np.nan * m for m in METRIC]), "metric"),
+        (lambda: mt.natural_path(X, mt.moons(), 5), "law"),
     ],
 )
 def test_bad_input_is_named(call, name):
     with pytest.raises(ValueError, match=rf"\b{name}\b"):
         call()
+
+
+@pytest.mark.parametrize("point", [[1e17, 0.0], [-1e17, 3.0], [5.0, 5.0]])
+@pytest.mark.parametrize("floor", [0.0, 0.01, 1 / 3])
+def test_far_points_are_projected_into_the_simplex(point, floor):
+    theta = mt.to_simplex([point], floor)[0]
+    assert min(theta.min(), 1 - theta.sum()) >= floor - 1e-12
