@@ -12,6 +12,7 @@ give an estimate with an error of order 1/sqrt(m). The sections improve on indep
 
 import functools
 import math
+import numbers
 from dataclasses import dataclass
 
 import autograd
@@ -62,17 +63,25 @@ def positive_features(x, projections, kernel: str = "gaussian") -> np.ndarray:
     projections : (m, d), one vector w a row
     kernel : "gaussian" or "softmax"
 
-    Returns (n, m). Raises ValueError for other shapes or names. Cost: O(n m d).
-    Source: Choromanski et al. (2021), lemma 1.
+    Returns (n, m). Raises ValueError for other shapes or names, and where a feature overflows.
+    Cost: O(n m d). Source: Choromanski et al. (2021), lemma 1.
     """
     x = as_matrix("x", x)
     projections = as_matrix("projections", projections, columns=x.shape[1])
     share = 1.0 if one_of("kernel", kernel, ("gaussian", "softmax")) == "gaussian" else 0.5
     m = len(projections)
     fits_in_memory("the features", 16 * len(x) * m)
-    exponents = x @ projections.T
-    exponents -= share * np.sum(x**2, axis=1)[:, None]
-    return np.exp(exponents) / math.sqrt(m)
+    with np.errstate(over="ignore", invalid="ignore"):
+        exponents = x @ projections.T
+        exponents -= share * np.sum(x**2, axis=1)[:, None]
+        return _finite("x", np.exp(_finite("x", exponents)) / math.sqrt(m))
+
+
+def _finite(name: str, features: np.ndarray) -> np.ndarray:
+    """Return features, or say which argument was too large for them."""
+    if not np.isfinite(features).all():
+        raise ValueError(f"{name} must be smaller, its features are beyond the largest float")
+    return features
 
 
 def draw_projections(m: int, d: int, coupling: str, rng) -> np.ndarray:
@@ -246,7 +255,7 @@ def _balance(w, sweeps):
                     total[c] += w[i, c]
 
 
-def pair_expectation(d: int, length, coupling: str) -> np.ndarray:
+def pair_expectation(d: int, length, coupling: str | float) -> np.ndarray:
     """Return E exp((w_i + w_j).v) for two vectors of a block: all that coupling can change.
 
     A sum of length r in a random direction gives 0F1(d/2; r^2 |v|^2/4), and r^2 = a^2 + b^2 +
@@ -256,11 +265,16 @@ def pair_expectation(d: int, length, coupling: str) -> np.ndarray:
     Paper: simplex-random-features (Reid et al. 2023, arXiv:2301.13856)
 
     Parameters: d, 2 to 256; length, |v| = |x + z|, a number or (k,), at most 5; coupling, "iid",
-    "orthogonal" or "simplex". Returns an array of the shape of length. Raises ValueError otherwise.
+    "orthogonal", "simplex", or a cosine of your own from -1 to 1. Returns an array of the shape of
+    length. Raises ValueError otherwise.
     Cost: 48^2 values of 0F1 a length (Gauss-Laguerre quadrature over a^2 and b^2).
     """
     d = integer("d", d, low=2, high=256)
-    one_of("coupling", coupling, COUPLINGS[:3])
+    if isinstance(coupling, numbers.Real):
+        cosine = between("coupling", coupling, -1.0, 1.0)
+    else:
+        one_of("coupling", coupling, COUPLINGS[:3])
+        cosine = -1.0 / (d - 1) if coupling == "simplex" else 0.0
     length = np.asarray(length, dtype=float)
     if not (np.isfinite(length).all() and (length >= 0).all() and (length <= 5).all()):
         raise ValueError(f"length must lie between 0 and 5, got {length}")
@@ -268,14 +282,13 @@ def pair_expectation(d: int, length, coupling: str) -> np.ndarray:
         return np.exp(length**2)
     nodes, weights = roots_genlaguerre(48, d / 2 - 1)
     squares, weights = 2 * nodes, weights / weights.sum()
-    cosine = 0.0 if coupling == "orthogonal" else -1.0 / (d - 1)
     a = np.sqrt(squares)
     r_squared = squares[:, None] + squares[None, :] + 2 * cosine * np.outer(a, a)
     values = hyp0f1(d / 2, r_squared * length[..., None, None] ** 2 / 4)
     return np.einsum("...ij,i,j->...", values, weights, weights)
 
 
-def block_variance(d: int, length, coupling: str) -> np.ndarray:
+def block_variance(d: int, length, coupling: str | float) -> np.ndarray:
     """Return the variance of a kernel estimate from one block of d features, relative to k^2.
 
     (exp(2 |v|^2)/d + (d - 1)/d E exp((w_i + w_j).v)) exp(-|v|^2) - 1 with v = x + z; b independent
@@ -303,10 +316,13 @@ class NoiseShaper:
 
     Attributes
     ----------
-    lags, weights : which earlier states come back, and how strongly
-    step : the answers are -step and +step; |u| never exceeds it
-    beta : None, or the growth of the state in a block; the state then restarts with each block
-    order : how often the average is taken (the power of the window)
+    lags, weights : which earlier states come back (integers >= 1), and how strongly
+    step : the answers are -step and +step. |u| never exceeds it, because it must be at least
+        1 + step * sum |weights| - step
+    beta : None, or the growth of the state in a block, > 0; the state then restarts with each block
+    order : 1 or 2, how often the average is taken (the power of the window)
+
+    Raises ValueError for other values.
     """
 
     lags: tuple[int, ...]
@@ -314,6 +330,24 @@ class NoiseShaper:
     step: float
     beta: float | None = None
     order: int = 1
+
+    def __post_init__(self):
+        for name, values in (("lags", self.lags), ("weights", self.weights)):
+            if not isinstance(values, tuple) or not values:
+                raise ValueError(f"{name} must be a tuple with an entry or more, got {values!r}")
+        for lag in self.lags:
+            integer("lags", lag, low=1, high=1 << 31)
+        weights = as_vector("weights", self.weights)
+        same_length("lags", self.lags, "weights", self.weights)
+        least = 1.0 + (np.abs(weights).sum() - 1.0) * positive("step", self.step)
+        if self.step < least * (1.0 - 1e-9):
+            raise ValueError(
+                "step must bound the state, 2 step >= 1 + step * sum |weights|, "
+                f"got step {self.step} with weights {self.weights}"
+            )
+        if self.beta is not None:
+            positive("beta", self.beta)
+        integer("order", self.order, low=1, high=2)
 
     def window(self, oversampling: int) -> np.ndarray:
         """Return the weights (oversampling,) with which a block of answers is averaged.
@@ -385,13 +419,16 @@ def shape_noise(z, shaper: NoiseShaper, oversampling: int = 1) -> tuple[np.ndarr
     Raises ValueError for entries outside [-1, 1]. Cost: O(n m).
     """
     z = as_matrix("z", z)
+    if not isinstance(shaper, NoiseShaper):
+        raise ValueError(f"shaper must be a NoiseShaper, got {type(shaper).__name__}")
     oversampling = integer("oversampling", oversampling, low=1)
     if np.abs(z).max() > 1.0:
         raise ValueError(f"z must lie in [-1, 1], got {np.abs(z).max():.6g} in size")
     block = oversampling if shaper.beta is not None else z.shape[1]
-    lags, weights = np.array(shaper.lags), np.array(shaper.weights)
+    lags = np.array(shaper.lags, dtype=np.int64)
+    weights = np.array(shaper.weights, dtype=np.float64)
     q, states = np.empty_like(z), np.empty_like(z)
-    _shape_noise(z, lags, weights, shaper.step, block, q, states)
+    _shape_noise(z, lags, weights, float(shaper.step), block, q, states)
     return q, states
 
 
@@ -449,6 +486,23 @@ def dithered_signs(z, rng) -> np.ndarray:
     if np.abs(z).max() > 1.0:
         raise ValueError(f"z must lie in [-1, 1], got {np.abs(z).max():.6g} in size")
     return np.where(2.0 * rng.random(z.shape) < 1.0 + z, 1.0, -1.0)
+
+
+def rounded(z, steps: int) -> np.ndarray:
+    """Round each entry to the nearest of steps + 1 equally spaced levels from -1 to 1.
+
+    What log2(steps + 1) bits hold without any oversampling; one step leaves the sign.
+
+    Parameters: z (n, m) in [-1, 1]; steps >= 1. Returns (n, m), each entry off by at most 1/steps.
+    Raises ValueError otherwise. Cost: O(n m).
+
+    >>> rounded([[0.9, 0.2, -0.4]], 3)
+    array([[ 1.        ,  0.33333333, -0.33333333]])
+    """
+    z, steps = as_matrix("z", z), integer("steps", steps, low=1)
+    if np.abs(z).max() > 1.0:
+        raise ValueError(f"z must lie in [-1, 1], got {np.abs(z).max():.6g} in size")
+    return np.floor(0.5 * steps * (z + 1.0) + 0.5) * (2.0 / steps) - 1.0
 
 
 def sign_kernel(squared_distances, terms: int = 60) -> np.ndarray:
@@ -622,7 +676,7 @@ def train_network(x, labels, hidden: int, epochs: int, rng) -> tuple[list, int]:
     Parameters
     ----------
     x : (n, d)
-    labels : (n,), integers from 0
+    labels : (n,), integers from 0 to n - 1
     hidden : neurons in the layer, >= 1
     epochs : passes over the data, >= 1
     rng : Generator or seed
@@ -631,9 +685,13 @@ def train_network(x, labels, hidden: int, epochs: int, rng) -> tuple[list, int]:
     Raises ValueError for other values. Cost: O(epochs n d hidden).
     """
     x = as_matrix("x", x)
-    labels = as_vector("labels", labels, length=len(x)).astype(int)
-    if labels.min() < 0:
-        raise ValueError(f"labels must be integers from 0, got {labels.min()} among them")
+    labels = as_vector("labels", labels, length=len(x))
+    wrong = labels[(labels < 0) | (labels != np.floor(labels)) | (labels >= len(x))]
+    if wrong.size:
+        raise ValueError(
+            f"labels must be integers from 0 to n - 1 = {len(x) - 1}, got {wrong[0]:g} among them"
+        )
+    labels = labels.astype(int)
     hidden, epochs = integer("hidden", hidden, low=1), integer("epochs", epochs, low=1)
     rng = as_rng(rng)
     targets = np.eye(labels.max() + 1)[labels]
@@ -701,6 +759,20 @@ def legendre_basis(points, m: int) -> np.ndarray:
     return orthonormal_basis(np.polynomial.legendre.legvander(points, m - 1))
 
 
+def _orthonormal(phi) -> np.ndarray:
+    """Return phi as a matrix (g, m) whose columns are orthonormal for the mean over points."""
+    phi = as_matrix("phi", phi)
+    g, m = phi.shape
+    with np.errstate(over="ignore", invalid="ignore"):
+        worst = np.abs(phi.T @ phi / g - np.eye(m)).max()
+    if not worst <= 1e-8:
+        raise ValueError(
+            f"phi must be orthonormal (phi^T phi / g = I), got an entry that is {worst:.3g} off; "
+            "use orthonormal_basis"
+        )
+    return phi
+
+
 def sample_weights(phi) -> np.ndarray:
     """Return w(x) = m / |phi(x)|^2 at each point (g,): small where the functions can be large.
 
@@ -730,15 +802,9 @@ def projection_dpp(phi, repeats: int, rng) -> np.ndarray:
     rng, Generator or seed. Returns (repeats, m), indices of points. Raises ValueError when phi is
     not orthonormal. Cost: O(repeats g m^2). Source: Hough, Krishnapur, Peres and Virag (2006).
     """
-    phi = as_matrix("phi", phi)
+    phi = _orthonormal(phi)
     repeats, rng = integer("repeats", repeats, low=1), as_rng(rng)
-    g, m = phi.shape
-    worst = np.abs(phi.T @ phi / g - np.eye(m)).max()
-    if worst > 1e-8:
-        raise ValueError(
-            f"phi must be orthonormal (phi^T phi / g = I), got an entry that is {worst:.3g} off; "
-            "use orthonormal_basis"
-        )
+    m = phi.shape[1]
     chosen = np.empty((repeats, m), dtype=np.int64)
     _projection_dpp(np.ascontiguousarray(phi.T), rng.random((repeats, m)), chosen)
     return chosen
@@ -813,7 +879,7 @@ def sample_points(phi, n: int, sampling: str, repeats: int, rng) -> np.ndarray:
     Returns (repeats, n), indices of points. Raises ValueError for other values.
     Cost: O(repeats (n + g m^2)).
     """
-    phi = as_matrix("phi", phi)
+    phi = _orthonormal(phi)
     g, m = phi.shape
     n, repeats = integer("n", n, low=m), integer("repeats", repeats, low=1)
     one_of("sampling", sampling, SAMPLINGS)
@@ -863,7 +929,7 @@ def weighted_fit(phi, values, points, weights) -> Fits:
     Returns Fits, with the fit of least norm where a sample does not determine it. Raises
     ValueError for other shapes. Cost: O(r n m^2).
     """
-    phi = as_matrix("phi", phi)
+    phi = _orthonormal(phi)
     values = as_vector("values", values, length=len(phi))
     weights = as_vector("weights", weights, length=len(phi))
     if weights.min() <= 0.0:
@@ -893,7 +959,7 @@ def sampling_study(phi, values, n: int, sampling: str, repeats: int, rng):
     Returns (ratios, fits): (repeats,) mean squared errors over the best one, and Fits. Raises
     ValueError for other values. Cost: that of the draws and the fits, and O(repeats g m).
     """
-    phi = as_matrix("phi", phi)
+    phi = _orthonormal(phi)
     values = as_vector("values", values, length=len(phi))
     target = phi.T @ values / len(phi)
     best = float(np.mean((values - phi @ target) ** 2))
@@ -911,6 +977,7 @@ def sampling_study(phi, values, n: int, sampling: str, repeats: int, rng):
 
 MAPS = (
     "cosines",
+    "rounded cosines",
     "positive, iid",
     "positive, orthogonal",
     "positive, simplex",
@@ -931,7 +998,8 @@ def gaussian_features(
     ----------
     x : (n, d)
     m : number of features, >= 1
-    name : "cosines", "positive, iid" (or orthogonal, simplex), "signs", "dithered signs",
+    name : "cosines", "rounded cosines" (to oversampling + 1 levels, as many as the averages of
+        "sigma-delta" take), "positive, iid" (or orthogonal, simplex), "signs", "dithered signs",
         "sigma-delta", "sigma-delta 2" or "distributed"; the last three average ``oversampling``
         one-bit features for each one that they return
     bandwidth : > 0, of exp(-|x - z|^2 / (2 bandwidth^2))
@@ -939,22 +1007,26 @@ def gaussian_features(
     oversampling : an odd number >= 1
 
     Returns (n, m): estimates from the first l columns alone are sqrt(m/l) times as large.
-    Raises ValueError for other values. Cost: O(n m d), times oversampling where it is used.
+    Raises ValueError for other values, and for an x whose features overflow. Cost: O(n m d), times
+    oversampling where features are averaged.
     """
     x, m = as_matrix("x", x), integer("m", m, low=1)
     one_of("name", name, MAPS)
     bandwidth, rng = positive("bandwidth", bandwidth), as_rng(rng)
-    d = x.shape[1]
+    oversampling, d = integer("oversampling", oversampling, low=1), x.shape[1]
     if name.startswith("positive"):
         coupling = name.removeprefix("positive, ")
         return positive_features(x / bandwidth, draw_projections(m, d, coupling, rng))
     shaper = _shapers().get(name)
-    count = m if shaper is None else m * integer("oversampling", oversampling, low=1)
-    z = x @ spectral_frequencies(Gaussian(bandwidth), count, d, rng).T
+    count = m if shaper is None else m * oversampling
+    with np.errstate(over="ignore", invalid="ignore"):
+        z = _finite("x", x @ spectral_frequencies(Gaussian(bandwidth), count, d, rng).T)
     z += rng.uniform(0.0, 2.0 * math.pi, count)
     if name == "cosines":
         return scaled_cosines(z, math.sqrt(2.0 / m))
     z = scaled_cosines(z)
+    if name == "rounded cosines":
+        return math.sqrt(2.0 / m) * rounded(z, oversampling)
     if name == "signs":
         return np.where(z >= 0.0, 1.0, -1.0) / math.sqrt(m)
     if name == "dithered signs":
@@ -969,6 +1041,8 @@ def bits_per_feature(name: str, oversampling: int = 15) -> float:
     shaper = _shapers().get(name)
     if shaper is not None:
         return shaper.bits(oversampling)
+    if name == "rounded cosines":
+        return math.log2(integer("oversampling", oversampling, low=1) + 1)
     return 1.0 if name.endswith("signs") else 32.0
 
 
@@ -991,6 +1065,8 @@ def running_estimates(left, right, counts) -> np.ndarray:
     left = as_matrix("left", left)
     right = as_matrix("right", right, rows=len(left), columns=left.shape[1])
     m = left.shape[1]
+    if np.ndim(counts) != 1:
+        raise ValueError(f"counts must be a list of rising integers, got {counts!r}")
     counts = np.array([integer("counts", c, low=1, high=m) for c in counts])
     if counts.size == 0 or (np.diff(counts) <= 0).any():
         raise ValueError(f"counts must rise, got {counts.tolist()}")

@@ -99,6 +99,8 @@ def test_pair_expectation_against_sampling_and_known_values():
         sampled = np.exp(0.8 * np.sqrt(r_squared) * along).mean()
         assert rf.pair_expectation(5, 0.8, coupling) == pytest.approx(sampled, rel=0.01)
     assert rf.pair_expectation(5, 0.8, "iid") == pytest.approx(math.exp(0.64))
+    assert rf.pair_expectation(5, 0.8, -0.25) == rf.pair_expectation(5, 0.8, "simplex")
+    assert rf.pair_expectation(5, 0.8, 0.25) > rf.pair_expectation(5, 0.8, 0.0)
     # In two dimensions a simplex pair is opposite: r = |a - b| along one direction.
     small = 1e-2
     expected = 1 + small**2 * (4 - np.pi) / 4  # E (a - b)^2 = 4 - pi, E cos^2 = 1/2
@@ -214,6 +216,15 @@ def test_large_oversampling_equals_unquantised_features():
         assert np.sum(error**2, axis=1).max() <= limit
 
 
+def test_rounding_takes_the_nearest_level():
+    z = np.random.default_rng(0).uniform(-1, 1, (3, 50))
+    for steps in (1, 3, 15):
+        levels = np.linspace(-1, 1, steps + 1)
+        nearest = levels[np.abs(z[..., None] - levels).argmin(axis=-1)]
+        assert np.allclose(rf.rounded(z, steps), nearest, atol=1e-15)
+    assert np.array_equal(rf.rounded([[-1.0, 1.0]], 7), [[-1.0, 1.0]])
+
+
 def test_signs_estimate_the_sign_kernel_and_no_other():
     x = np.linspace(0, 2, 12)[:, None]
     z = rf.gaussian_features(x, 200_000, "signs", 1.0, 0)
@@ -322,7 +333,7 @@ def test_claim_bundled_network_and_its_control():
     x = x / np.linalg.norm(x, axis=1, keepdims=True)
     order = np.random.default_rng(3).permutation(len(x))
     train, test = order[:1347], order[1347:]
-    layers, size = rf.train_network(x[train], labels[train], 100, 15, 3)
+    layers, size = rf.train_network(x[train], labels[train], 100, 100, 3)
     network = np.mean(network_output(layers, x[test], np.sin).argmax(1) == labels[test])
     right = {}
     for draws in (128, 32):
@@ -451,6 +462,17 @@ def test_maps_are_reproducible_and_have_their_size(name):
     assert 0 < rf.bits_per_feature(name, 5) <= 32
 
 
+def test_at_equal_bits_rounding_beats_sigma_delta():
+    x = np.random.default_rng(0).standard_normal((60, 16)) / math.sqrt(32)
+    truth = np.exp(-0.5 * np.sum((x[:, None] - x) ** 2, axis=2))
+    error = {}
+    for name in ("rounded cosines", "sigma-delta", "cosines"):
+        m = int(512 / rf.bits_per_feature(name, 15))
+        found = [rf.gaussian_features(x, m, name, 1.0, seed, 15) for seed in range(8)]
+        error[name] = np.sqrt(np.mean([(z @ z.T - truth) ** 2 for z in found]))
+    assert error["rounded cosines"] < error["sigma-delta"] < error["cosines"]
+
+
 def test_running_estimates_are_prefix_products():
     rng = np.random.default_rng(0)
     left, right = rng.standard_normal((2, 3, 10))
@@ -481,6 +503,7 @@ BAD = [
     ("projections", lambda: rf.positive_features(X, np.zeros((5, 2)))),
     ("kernel", lambda: rf.positive_features(X, np.zeros((5, 3)), "laplace")),
     ("m ", lambda: rf.draw_projections(0, 3, "iid", 0)),
+    ("x ", lambda: rf.positive_features([[50.0]], [[50.0]], "softmax")),
     ("coupling", lambda: rf.draw_projections(3, 3, "ortogonal", 0)),
     ("d ", lambda: rf.draw_projections(3, 1, "simplex", 0)),
     ("blocks", lambda: rf.block_projections(0, 3, "iid", 0)),
@@ -490,11 +513,27 @@ BAD = [
     ("length", lambda: rf.pair_expectation(3, -1.0, "iid")),
     ("length", lambda: rf.block_variance(3, np.nan, "simplex")),
     ("coupling", lambda: rf.pair_expectation(3, 1.0, "simplex+")),
+    ("coupling", lambda: rf.pair_expectation(3, 1.0, 1.5)),
+    ("coupling", lambda: rf.block_variance(3, 1.0, ["iid"])),
     ("order", lambda: rf.sigma_delta(3)),
     ("beta", lambda: rf.distributed_shaping(2.0)),
     ("oversampling", lambda: rf.sigma_delta(2).window(4)),
     ("z ", lambda: rf.shape_noise(2 * np.ones((1, 3)), rf.sigma_delta(1))),
     ("oversampling", lambda: rf.shape_noise(X, rf.sigma_delta(1), 0)),
+    ("lags", lambda: rf.NoiseShaper((-(10**12),), (1.0,), 1.0)),
+    ("lags", lambda: rf.NoiseShaper((0,), (1.0,), 1.0)),
+    ("lags", lambda: rf.NoiseShaper((1.0,), (1.0,), 1.0)),
+    ("lags", lambda: rf.NoiseShaper(1, (1.0,), 1.0)),
+    ("lags and weights", lambda: rf.NoiseShaper((1, 2, 3), (1.0,), 1.0)),
+    ("weights", lambda: rf.NoiseShaper((1,), (math.nan,), 1.0)),
+    ("weights", lambda: rf.NoiseShaper((1,), (), 1.0)),
+    ("step", lambda: rf.NoiseShaper((1,), (1.0,), -1.0)),
+    ("step", lambda: rf.NoiseShaper((1,), (3.0,), 1.0)),
+    ("beta", lambda: rf.NoiseShaper((1,), (1.0,), 1.0, beta=0.0)),
+    ("order", lambda: rf.NoiseShaper((1,), (1.0,), 1.0, order=3)),
+    ("shaper", lambda: rf.shape_noise(X, "sigma-delta")),
+    ("z ", lambda: rf.rounded(2 * np.ones((1, 3)), 3)),
+    ("steps", lambda: rf.rounded(X, 0)),
     ("window", lambda: rf.condense(X, np.ones(2))),
     ("window", lambda: rf.condense(X, np.zeros(3))),
     ("z ", lambda: rf.dithered_signs(2 * np.ones((1, 3)), 0)),
@@ -509,6 +548,8 @@ BAD = [
     ("targets", lambda: rf.bundle(X, np.zeros((3, 1)), 0.1)),
     ("ridge", lambda: rf.bundle(X, np.zeros((4, 1)), 0.0)),
     ("labels", lambda: rf.train_network(X, [-1, 0, 0, 0], 2, 1, 0)),
+    ("labels", lambda: rf.train_network(X, [0.5, 1.7, 0, 0], 2, 1, 0)),
+    ("labels", lambda: rf.train_network(X, [0, 10**7, 0, 0], 2, 1, 0)),
     ("hidden", lambda: rf.train_network(X, [0, 1, 0, 1], 0, 1, 0)),
     ("size", lambda: rf.interval_grid(0)),
     ("functions", lambda: rf.orthonormal_basis(np.ones((5, 2)))),
@@ -517,6 +558,10 @@ BAD = [
     ("phi", lambda: rf.sample_weights(np.zeros((3, 2)))),
     ("phi", lambda: rf.projection_dpp(2 * PHI, 1, 0)),
     ("repeats", lambda: rf.projection_dpp(PHI, 0, 0)),
+    ("phi", lambda: rf.sample_points(np.zeros((6, 2)), 2, "leverage", 1, 0)),
+    ("phi", lambda: rf.sample_points(2 * PHI, 3, "uniform", 1, 0)),
+    ("phi", lambda: rf.weighted_fit(2 * PHI, np.zeros(20), [[0, 1]], np.ones(20))),
+    ("phi", lambda: rf.sampling_study(1e200 * PHI, np.ones(20), 3, "dpp", 1, 0)),
     ("n ", lambda: rf.sample_points(PHI, 2, "leverage", 1, 0)),
     ("n ", lambda: rf.sample_points(PHI, 4, "dpp", 1, 0)),
     ("sampling", lambda: rf.sample_points(PHI, 4, "sobol", 1, 0)),
@@ -527,9 +572,13 @@ BAD = [
     ("values", lambda: rf.sampling_study(PHI, PHI[:, 0], 3, "dpp", 1, 0)),
     ("name", lambda: rf.gaussian_features(X, 4, "cosine", 1.0, 0)),
     ("bandwidth", lambda: rf.gaussian_features(X, 4, "cosines", 0.0, 0)),
+    ("x ", lambda: rf.gaussian_features([[1e308]], 4, "cosines", 0.1, 0)),
+    ("x ", lambda: rf.gaussian_features([[1e308]], 4, "positive, iid", 1.0, 0)),
+    ("oversampling", lambda: rf.gaussian_features(X, 4, "rounded cosines", 1.0, 0, 0)),
     ("name", lambda: rf.bits_per_feature("all")),
     ("right", lambda: rf.running_estimates(X, np.zeros((4, 2)), [1])),
     ("counts", lambda: rf.running_estimates(X, X, [2, 1])),
+    ("counts", lambda: rf.running_estimates(X, X, 2)),
 ]
 
 
