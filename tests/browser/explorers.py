@@ -111,6 +111,7 @@ class OnPage:
     def drag(self, scale: Scale) -> tuple[dict, list[str]]:
         """Drag a slider to its left end and back to another place: times, and what was wrong."""
         control, index = scale.control, self.sliders().index(scale.control)
+        self.slider(control).scroll_into_view_if_needed()
         self.page.evaluate(
             "([name, index]) => kernellabPage.record(name, index)", [self.name, index]
         )
