@@ -52,6 +52,7 @@ _LANES = 8  # lengths of inner loops are padded to multiples of this
 _LEVEL = 1_000_000  # evaluations that take as long as preparing one level of a tree
 _BATCH = 512  # sources whose kernel values are kept while they are added up
 _MATERN_END = 750.0  # exp(-r) is 0 from here on
+_FAR = 1e75  # coordinates and lengths up to here have squares that a float can hold
 _PI_HIGH, _PI_LOW = 3.141592653589793, 1.2246467991473532e-16
 _ROUNDER = 6755399441055744.0  # adding 1.5 * 2^52 rounds to an integer
 
@@ -73,12 +74,12 @@ class RadialKernel:
 
     def __post_init__(self):
         one_of("name", self.name, PROFILES)
-        object.__setattr__(self, "length", positive("length", self.length))
+        length = between("length", positive("length", self.length), 1 / _FAR, _FAR)
+        object.__setattr__(self, "length", length)
 
     def gram(self, x, y=None) -> np.ndarray:
         """Return the matrix of all K(x_i, y_j), (n, m), for points (n, d) and (m, d), d <= 2."""
-        x = _planar("x", x)
-        y = x if y is None else _planar("y", y)
+        x, y = _planar_pair(x, y)
         fits_in_memory("the kernel matrix", 8 * x.shape[1] * y.shape[1])
         out = np.empty((x.shape[1], y.shape[1]))
         _radial_gram(PROFILES.index(self.name), self.length, x, y, out)
@@ -89,12 +90,42 @@ class RadialKernel:
 
         Parameters: x (n, d); y (m, d), or None for x; v (m,). Raises ValueError for other shapes.
         """
-        x = _planar("x", x)
-        y = x if y is None else _planar("y", y)
+        x, y = _planar_pair(x, y)
         v = as_vector("v", v, length=y.shape[1])
         out = np.zeros(x.shape[1])
         _direct(PROFILES.index(self.name), self.length, x, y, v, out)
         return out
+
+
+def _planar_pair(x, y) -> tuple[np.ndarray, np.ndarray]:
+    """Return two sets of points, y None for x, as coordinates; both lie on a line, or neither."""
+    plane = _planar("x", x)
+    if y is None:
+        return plane, plane
+    other = _planar("y", y)
+    as_matrix("y", y, columns=np.shape(x)[1])
+    return plane, other
+
+
+def _radial(kernel) -> RadialKernel:
+    """Return a kernel that has to be a RadialKernel."""
+    if not isinstance(kernel, RadialKernel):
+        raise ValueError(f"kernel must be a RadialKernel, got {kernel!r}")
+    return kernel
+
+
+def _able(kernel, method: str):
+    """Return a kernel that has to have a method."""
+    if isinstance(kernel, type) or not callable(getattr(kernel, method, None)):
+        raise ValueError(f"kernel must have a method {method}, got {kernel!r}")
+    return kernel
+
+
+def _below_one(tolerance) -> float:
+    tolerance = positive("tolerance", tolerance)
+    if tolerance >= 1:
+        raise ValueError(f"tolerance must be below 1, got {tolerance:g}")
+    return tolerance
 
 
 def _planar(name: str, points) -> np.ndarray:
@@ -102,6 +133,10 @@ def _planar(name: str, points) -> np.ndarray:
     points = as_matrix(name, points)
     if points.shape[1] > 2:
         raise ValueError(f"{name} must have one or two columns, got shape {points.shape}")
+    if np.abs(points).max() > _FAR:
+        raise ValueError(
+            f"{name} must have coordinates up to {_FAR:g}, got {np.abs(points).max():.3g}"
+        )
     plane = np.zeros((2, len(points)))
     plane[: points.shape[1]] = points.T
     return plane
@@ -312,14 +347,17 @@ def interpolated(kernel: RadialKernel, x, y, found: Interpolation, at, sources) 
     Parameters: kernel; x (G, d) and y (H, d), the training sets of ``found``; at (n, d);
     sources (m, d). Returns (n, m). Raises ValueError for other shapes. Cost: O(q (n + q) m).
     """
-    x, y = as_matrix("x", x), as_matrix("y", y)
+    kernel, x = _radial(kernel), as_matrix("x", x)
+    y = as_matrix("y", y, columns=x.shape[1])
+    at = as_matrix("at", at, columns=x.shape[1])
+    sources = as_matrix("sources", sources, columns=x.shape[1])
     if not isinstance(found, Interpolation):
         raise ValueError(f"found must be an Interpolation, got {type(found).__name__}")
     for name, points, indices in (("x", x, found.rows), ("y", y, found.columns)):
         if indices.size and indices.max() >= len(points):
             raise ValueError(f"{name} must be the training set of found, got {len(points)} rows")
     if not found.rank:
-        return np.zeros((len(as_matrix("at", at)), len(as_matrix("sources", sources))))
+        return np.zeros((len(at), len(sources)))
     x, y = x[found.rows], y[found.columns]
     inner = lu_solve(lu_factor(kernel.gram(x, y)), kernel.gram(x, sources))
     return kernel.gram(at, y) @ inner
@@ -333,8 +371,9 @@ def chebyshev_error(kernel: RadialKernel, order: int, at, sources) -> float:
     Parameters: kernel; order >= 1, nodes a side; at (n, d), outside of the box; sources (m, d),
     inside. Returns a float. Raises ValueError for bad input. Cost: O(order^d n m).
     """
-    order = integer("order", order, low=1)
-    at, sources = as_matrix("at", at), as_matrix("sources", sources)
+    kernel, order = _radial(kernel), integer("order", order, low=1)
+    sources = as_matrix("sources", sources)
+    at = as_matrix("at", at, columns=sources.shape[1])
     angles = (2 * np.arange(order) + 1) * np.pi / (2 * order)
     nodes, weights = np.cos(angles) / 2, np.sin(angles) * (-1.0) ** np.arange(order)
     grid = np.stack(np.meshgrid(*[nodes] * sources.shape[1], indexing="ij"), axis=-1)
@@ -395,17 +434,19 @@ def box_skeleton(
     kernel : a RadialKernel
     half_width : > 0, half the box's side
     reach : > 3 half_width, how far away targets may be, in the largest coordinate
-    tolerance : > 0, relative to K(0) = 1, or without such to the largest value in the far field
+    tolerance : 0 < tolerance < 1, relative to K(0) = 1, or without such to the largest
+        value in the far field
     dimension : 1 or 2
 
     Returns a Skeleton. Raises ValueError for bad numbers. Cost: O(q) sweeps over some 1e5 values.
     """
+    kernel = _radial(kernel)
     half_width, reach = positive("half_width", half_width), positive("reach", reach)
     if reach <= 3 * half_width:
         raise ValueError(
             f"reach must be above 3 half_width = {3 * half_width:.3g}, got {reach:.3g}"
         )
-    tolerance, dimension = positive("tolerance", tolerance), integer("dimension", dimension, 1, 2)
+    tolerance, dimension = _below_one(tolerance), integer("dimension", dimension, 1, 2)
     if kernel.name in _SCALE_FREE:  # the same picture at every size: choose once, and stretch
         points, checks, error = _choose(RadialKernel(kernel.name), 1.0, 600.0, tolerance, dimension)
         points, checks = half_width * points, half_width * checks
@@ -477,7 +518,7 @@ class Multipole:
     ----------
     kernel : a RadialKernel
     points : (n, d), d = 1 or 2, both sources and targets
-    tolerance : > 0, of the interpolation of far blocks, as in ``box_skeleton``
+    tolerance : 0 < tolerance < 1, of the interpolation of far blocks, as in ``box_skeleton``
     depth : levels below the root; None: chosen by counting the work
 
     Attributes
@@ -485,6 +526,7 @@ class Multipole:
     depth, ranks : the tree's depth, and the skeleton's rank at levels 2 .. depth
     errors : the interpolation error estimated at these levels
     evaluations : kernel evaluations of one sum, the set-up included
+    products : multiplications that move charges and potentials between boxes, in one sum
 
     Raises ValueError for bad input. Cost: O(n q + boxes q^2) for a rank q.
     """
@@ -492,7 +534,7 @@ class Multipole:
     def __init__(self, kernel: RadialKernel, points, tolerance: float, depth: int | None = None):
         points = as_matrix("points", points)
         plane = _planar("points", points)
-        self.kernel, self.tolerance = kernel, positive("tolerance", tolerance)
+        self.kernel, self.tolerance = _radial(kernel), _below_one(tolerance)
         self._dimension = points.shape[1]
         self.low = plane.min(axis=1)
         self.size = _rounded_up(float((plane.max(axis=1) - self.low).max()))
@@ -520,6 +562,24 @@ class Multipole:
         far = sum(blocks * level.skeleton.rank**2 for level in self._levels)
         leaf = self._levels[-1].skeleton.rank if self._levels else 0
         return self.near_pairs + far + 2 * self._order.size * leaf
+
+    @property
+    def products(self) -> int:
+        """Multiplications of one sum with the matrices that are kept for each level."""
+        total, above = 0, None
+        for level in self._levels:
+            q = level.skeleton.rank
+            boxes = (level.lookup >= 0).astype(np.int64)
+            if above is None:
+                candidates = len(level.cells) ** 2  # the parents, 2 by 2 at most, all touch
+            else:
+                children = np.zeros(above.lookup.shape, np.int64)
+                np.add.at(children, tuple(level.cells.T // 2), 1)
+                candidates = int((children * _around(children)).sum())
+                total += 2 * len(level.cells) * q * above.skeleton.rank
+            total += q * q * (candidates - int((boxes * _around(boxes)).sum()))
+            above = level
+        return total + (2 * len(above.cells) * above.skeleton.rank**2 if above else 0)
 
     def boxes(self, level: int) -> np.ndarray:
         """Return centres (boxes, 2) of the occupied boxes of a level, 0 to depth."""
@@ -633,14 +693,8 @@ class Multipole:
         if self._dimension == 1:
             centres[:, 1] = self._sorted[1, 0]
         self._centres = np.ascontiguousarray(centres)
-        grid = np.zeros((2**self.depth + 2, height + 2))
-        grid[1:-1, 1:-1] = counts.reshape(2**self.depth, height)
-        around = sum(
-            grid[1 + i : grid.shape[0] - 1 + i, 1 + j : grid.shape[1] - 1 + j]
-            for i in (-1, 0, 1)
-            for j in (-1, 0, 1)
-        )
-        self.near_pairs = int((grid[1:-1, 1:-1] * around).sum())
+        grid = counts.reshape(2**self.depth, height)
+        self.near_pairs = int((grid * _around(grid)).sum())
 
     def _build_levels(self) -> list[_Level]:
         levels: list[_Level] = []
@@ -685,6 +739,13 @@ class Multipole:
             if q and np.abs(offset).max() > 1:
                 far[k, :q, :q] = self.kernel.gram(skeleton.points + offset * width, skeleton.points)
         return far
+
+
+def _around(grid) -> np.ndarray:
+    """Return for each cell the sum over it and its neighbours, 3 by 3."""
+    padded = np.pad(grid, 1)
+    wide, tall = grid.shape
+    return sum(padded[i : i + wide, j : j + tall] for i in range(3) for j in range(3))
 
 
 def _rounded_up(size: float) -> float:
@@ -986,12 +1047,12 @@ def _add_row(here, factor, row):
 
 
 def mass_per_row(kernel, queries, keys) -> float:
-    """Return c = (1/n) sum_ij |K_ij| of a kernel >= 0, the number that a sparse matrix keeps small.
+    """Return c = (1/n) sum_ij K_ij of a kernel >= 0, the number that a sparse matrix keeps small.
 
     Parameters: kernel with ``matvec``; queries (n, d); keys (m, d). Returns a float. Cost O(n m d).
     """
     keys = as_matrix("keys", keys)
-    return float(kernel.matvec(queries, keys, np.ones(len(keys))).mean())
+    return float(_able(kernel, "matvec").matvec(queries, keys, np.ones(len(keys))).mean())
 
 
 def heavy_entries(kernel, queries, keys, threshold: float) -> csr_array:
@@ -1002,7 +1063,7 @@ def heavy_entries(kernel, queries, keys, threshold: float) -> csr_array:
     the mass per row. Raises ValueError for bad input. Cost: O(n m d).
     """
     queries, keys = as_matrix("queries", queries), as_matrix("keys", keys)
-    threshold = positive("threshold", threshold)
+    kernel, threshold = _able(kernel, "gram"), positive("threshold", threshold)
     blocks = []
     for start in range(0, len(queries), 512):
         gram = kernel.gram(queries[start : start + 512], keys)
@@ -1211,7 +1272,7 @@ def sampled_matvec(
     Returns (n,). Raises ValueError for bad shapes or numbers. Cost: O(n S d + heavy entries).
     """
     queries, keys = as_matrix("queries", queries), as_matrix("keys", keys)
-    x = as_vector("x", x, length=len(keys))
+    kernel, x = _able(kernel, "matvec"), as_vector("x", x, length=len(keys))
     if heavy is not None and getattr(heavy, "shape", None) != (len(queries), len(keys)):
         raise ValueError(
             f"heavy must be a sparse array of shape {(len(queries), len(keys))}, "
@@ -1285,18 +1346,13 @@ class PrivateTree:
     """
 
     def __init__(self, x, epsilon: float, low: float, high: float, bins: int, rng):
-        x = as_vector("x", x)
-        epsilon = _privacy(epsilon)
-        low, high = float(low), float(high)
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise ValueError(f"low must be below high, both finite, got {low} and {high}")
         bins = integer("bins", bins, low=2)
         if bins & (bins - 1):
             raise ValueError(f"bins must be a power of 2, got {bins}")
-        fits_in_memory("bins", 16 * bins)
-        self.low, self.width, self.bins = low, (high - low) / bins, bins
-        index = np.clip((x - low) / self.width, 0, bins - 1).astype(np.int64)
-        self.nodes = tree_counts(np.bincount(index, minlength=bins))
+        epsilon = _privacy(epsilon)
+        counts, self.low, self.width = _histogram(x, low, high, bins)
+        self.bins = bins
+        self.nodes = tree_counts(counts)
         self.levels = bins.bit_length()
         self.scale = 0.0 if epsilon == math.inf else self.levels / epsilon
         if self.scale:
@@ -1336,15 +1392,73 @@ class PrivateTree:
         Returns values (m,) and deviations (m,). Raises ValueError for bad input.
         Cost: O(log(B)^2 / growth) for each y.
         """
-        y, growth = as_vector("y", y), nonnegative("growth", growth)
+        positions, growth = _positions(y, self.low, self.width), nonnegative("growth", growth)
         code = DISTANCE_PROFILES.index(one_of("profile", profile, DISTANCE_PROFILES))
-        values, touched = np.empty(y.size), np.empty(y.size)
+        values, touched = np.empty(positions.size), np.empty(positions.size)
         rate = self.width / positive("scale", scale)
-        _shell_sums(
-            self.nodes, self.bins, (y - self.low) / self.width, growth, code, rate, values, touched
-        )
+        _shell_sums(self.nodes, self.bins, positions, growth, code, rate, values, touched)
         unit = self.width if code == 0 else 1.0
         return values * unit, np.sqrt(2 * touched) * self.scale * unit
+
+
+class PrivateHistogram:
+    """Counts of points in bins on a line, with Laplace noise in every bin (the baseline).
+
+    One point more or less changes one count, so noise of scale 1 / epsilon is enough for
+    epsilon-differential privacy, and any question can be asked of the noisy counts. But an answer
+    adds the noise of all B bins: its deviation grows like sqrt(B), a tree's like a power of log B.
+
+    Parameters: x (n,), the private values; epsilon > 0 or math.inf; low, high, the public range;
+    bins B >= 1; rng. Attributes: counts (B,); scale, of the noise.
+    Raises ValueError for bad input. Cost: O(n + B). Source: Dwork et al. (2006).
+    """
+
+    def __init__(self, x, epsilon: float, low: float, high: float, bins: int, rng):
+        bins, epsilon = integer("bins", bins, low=1), _privacy(epsilon)
+        self.counts, self.low, self.width = _histogram(x, low, high, bins)
+        self.scale = 0.0 if epsilon == math.inf else 1 / epsilon
+        if self.scale:
+            self.counts += as_rng(rng).laplace(0.0, self.scale, bins)
+
+    def sums(self, y, profile: str = "distance", scale: float = 1.0):
+        """Estimate sum_i f(|x_i - y|) at many y, and the standard deviation of the noise in it.
+
+        Parameters: y (m,); profile and scale as in ``PrivateTree.sums``.
+        Returns values (m,) and deviations (m,). Raises ValueError for bad input. Cost: O(m B).
+        """
+        positions = _positions(y, self.low, self.width)
+        code = DISTANCE_PROFILES.index(one_of("profile", profile, DISTANCE_PROFILES))
+        values, squares = np.empty(positions.size), np.empty(positions.size)
+        rate = self.width / positive("scale", scale)
+        _bin_sums(self.counts, positions, code, rate, values, squares)
+        unit = self.width if code == 0 else 1.0
+        return values * unit, np.sqrt(2 * squares) * self.scale * unit
+
+
+def _histogram(x, low, high, bins):
+    """Return counts (bins,) of values over [low, high], and low and the width of a bin."""
+    x, limits = as_vector("x", x), []
+    for name, value in (("low", low), ("high", high)):
+        limits.append(between(name, value, -1e100, 1e100))
+    low, high = limits
+    if not low < high:
+        raise ValueError(f"low must be below high, both finite, got {low} and {high}")
+    fits_in_memory("bins", 16 * bins)
+    width = (high - low) / bins
+    if not width > 1e-100:
+        raise ValueError(f"low must be further below high for {bins} bins, got {low} and {high}")
+    index = np.clip((np.clip(x, low, high) - low) / width, 0, bins - 1).astype(np.int64)
+    return np.bincount(index, minlength=bins).astype(float), low, width
+
+
+def _positions(y, low, width):
+    """Return the places asked about in bins from the low end."""
+    y = as_vector("y", y)
+    if np.abs(y).max() > 1e30 * width + abs(low):
+        raise ValueError(
+            f"y must lie within 1e30 bins of the range, got entries up to {np.abs(y).max():.3g}"
+        )
+    return (y - low) / width
 
 
 def tree_counts(counts) -> np.ndarray:
@@ -1366,6 +1480,16 @@ def _privacy(epsilon) -> float:
     if isinstance(epsilon, float) and epsilon == math.inf:
         return epsilon
     return positive("epsilon", epsilon)
+
+
+def _secret(noise) -> np.random.Generator:
+    """Return the generator of the noise: one of its own where none is given."""
+    if noise is None:
+        return np.random.default_rng()
+    try:
+        return as_rng(noise)
+    except ValueError as error:
+        raise ValueError(str(error).replace("rng", "noise", 1)) from None
 
 
 @compiled("UniTuple(float64, 2)(float64[::1], int64, int64, int64)")
@@ -1424,6 +1548,18 @@ def _shell_sums(nodes, bins, positions, growth, code, rate, values, touched):
         values[i], touched[i] = total, squares
 
 
+@compiled("void(float64[::1], float64[::1], int64, float64, float64[::1], float64[::1])")
+def _bin_sums(counts, positions, code, rate, values, squares):
+    """Fill values, and squares with the sum of squared weights of the bins; distances in bins."""
+    for i in range(len(positions)):
+        total, square = 0.0, 0.0
+        for b in range(len(counts)):
+            f = _of_distance(code, rate, abs(b + 0.5 - positions[i]))
+            total += f * counts[b]
+            square += f * f
+        values[i], squares[i] = total, square
+
+
 class PrivateDistances:
     """Trees for every coordinate: sum_i |x_i - y|_1 for any y, epsilon-differentially private.
 
@@ -1468,15 +1604,19 @@ class PrivateKernelSums:
     bandwidth : h > 0
     features : m >= 1
     epsilon : > 0 or math.inf
-    rng : a Generator or an int seed
+    rng : a Generator or an int seed, for the frequencies and phases, which are public
     v : (n,) with entries in [-1, 1]; None: ones
+    noise : a Generator or an int seed for the noise, which must stay secret and be another one for
+        every release: two releases with the same noise give their exact difference away. None:
+        drawn from the system's own randomness
 
     Attributes: vector (m,); total, the noisy number of rows; scale, of the noise.
     Raises ValueError for bad input. Cost: O(n m d), and O(m d) for a query.
     """
 
-    def __init__(self, x, bandwidth: float, features: int, epsilon: float, rng, v=None):
+    def __init__(self, x, bandwidth: float, features: int, epsilon: float, rng, v=None, noise=None):
         x, rng, epsilon = as_matrix("x", x), as_rng(rng), _privacy(epsilon)
+        noise = _secret(noise)
         v = np.ones(len(x)) if v is None else as_vector("v", v, length=len(x))
         if np.abs(v).max() > 1:
             raise ValueError(f"v must lie in [-1, 1], got entries up to {np.abs(v).max():.3g}")
@@ -1484,8 +1624,8 @@ class PrivateKernelSums:
         self._frequencies = spectral_frequencies(Gaussian(bandwidth), m, x.shape[1], rng)
         self._phases = rng.uniform(0, 2 * np.pi, m)
         self.scale = 0.0 if epsilon == math.inf else (math.sqrt(2 * m) + 1) / epsilon
-        self.vector = v @ self._features(x) + rng.laplace(0.0, self.scale, m)
-        self.total = len(x) + float(rng.laplace(0.0, self.scale))
+        self.vector = v @ self._features(x) + noise.laplace(0.0, self.scale, m)
+        self.total = len(x) + float(noise.laplace(0.0, self.scale))
 
     def sums(self, y) -> np.ndarray:
         """Return the noisy kernel sums at the rows of y (m, d): (m,)."""

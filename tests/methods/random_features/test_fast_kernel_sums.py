@@ -395,9 +395,59 @@ def test_sensitivity_of_the_feature_vector():
         less = fks.PrivateKernelSums(x[1:], 1.0, m, math.inf, 3)
         assert np.abs(full.vector - less.vector).sum() + 1 <= math.sqrt(2 * m) + 1
         assert fks.PrivateKernelSums(x, 1.0, m, 2.0, 3).scale == (math.sqrt(2 * m) + 1) / 2
-    noisy = fks.PrivateKernelSums(x, 1.0, 4000, 1.0, 5)
+    noisy = fks.PrivateKernelSums(x, 1.0, 4000, 1.0, 5, noise=6)
     noise = noisy.vector - fks.PrivateKernelSums(x, 1.0, 4000, math.inf, 5).vector
     assert stats.kstest(noise, stats.laplace(scale=noisy.scale).cdf).pvalue > 1e-3
+
+
+def test_releases_with_the_same_features_have_noise_of_their_own():
+    x = RNG.standard_normal((30, 4))
+    clean = fks.PrivateKernelSums(x, 1.0, 500, math.inf, 3)
+    noise, y = np.random.default_rng(0), RNG.standard_normal((5, 4))
+    for source in (None, noise):
+        first, second = (fks.PrivateKernelSums(x, 1.0, 500, 1.0, 3, noise=source) for _ in range(2))
+        errors = np.array([first.vector - clean.vector, second.vector - clean.vector])
+        assert abs(np.corrcoef(errors)[0, 1]) < 0.3 and first.total != second.total
+        assert np.array_equal(first._frequencies, second._frequencies)
+    again = [fks.PrivateKernelSums(x, 1.0, 50, 1.0, 3, noise=8).sums(y) for _ in range(2)]
+    assert np.array_equal(*again)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("profile", fks.DISTANCE_PROFILES)
+def test_flat_histogram(profile):
+    x, y = RNG.beta(2, 5, 300), np.array([-0.3, 0.2, 0.71, 1.4])
+    f = {
+        "distance": lambda r: r,
+        "exponential": lambda r: np.exp(-r / 0.3),
+        "reciprocal": lambda r: 1 / (1 + r / 0.3),
+    }[profile]
+    counts = np.bincount((x * 50).astype(int), minlength=50)
+    want = f(np.abs(y[:, None] - (np.arange(50) + 0.5) / 50))
+    got, deviation = fks.PrivateHistogram(x, math.inf, 0, 1, 50, 0).sums(y, profile, 0.3)
+    assert np.allclose(got, want @ counts) and (deviation == 0).all()
+    runs = [fks.PrivateHistogram(x, 0.5, 0, 1, 50, s).sums(y, profile, 0.3) for s in range(1500)]
+    deviation = runs[0][1]
+    assert np.allclose(deviation, math.sqrt(8) * np.linalg.norm(want, axis=1))
+    assert np.abs(np.std([run[0] for run in runs], axis=0) / deviation - 1).max() < 0.12
+
+
+def test_products_between_boxes():
+    for points in (RNG.random((700, 2)), RNG.random((700, 2)) ** 4, RNG.random((400, 1))):
+        plan = fks.Multipole(fks.RadialKernel("log"), points, 1e-2, depth=4)
+        want, above = 2 * len(plan.boxes(4)) * plan.ranks[-1] ** 2, None
+        for level, rank in zip(range(2, 5), plan.ranks, strict=True):
+            cells = (plan.boxes(level) - plan.low) * 2**level // plan.size
+            if points.shape[1] == 1:
+                cells[:, 1] = 0
+            gaps = np.abs(cells[:, None] - cells).max(axis=2)
+            parents = np.abs(cells[:, None] // 2 - cells // 2).max(axis=2)
+            want += np.count_nonzero((gaps > 1) & (parents <= 1)) * rank**2
+            if above is not None:
+                want += 2 * len(cells) * rank * above
+            above = rank
+        assert plan.products == want
+    assert fks.Multipole(fks.RadialKernel("log"), points, 1e-2, depth=0).products == 0
 
 
 def test_private_logistic():
@@ -432,6 +482,9 @@ EIM = fks.empirical_interpolation(LOG.gram(POINTS + [2, 0], POINTS), 1e-3)
     [
         (lambda: fks.RadialKernel("gausian"), "did you mean 'gaussian'"),
         (lambda: fks.RadialKernel("log", 0), "length must be a positive"),
+        (lambda: fks.RadialKernel("log", 1e-200), "length must be a number between"),
+        (lambda: LOG.gram(POINTS, POINTS[:, :1]), "y must have 2 columns"),
+        (lambda: LOG.gram([[1e308], [-1e308]]), "x must have coordinates up to"),
         (lambda: LOG.gram(np.ones((3, 3))), "x must have one or two columns"),
         (lambda: LOG.gram(np.ones(3)), "x must be a matrix"),
         (lambda: LOG.matvec(POINTS, None, CHARGES[1:]), "v must have length 60"),
@@ -444,12 +497,18 @@ EIM = fks.empirical_interpolation(LOG.gram(POINTS + [2, 0], POINTS), 1e-3)
         (lambda: fks.interpolated(LOG, POINTS[:2], POINTS, EIM, POINTS, POINTS), "training set"),
         (lambda: fks.chebyshev_error(LOG, 0, POINTS, POINTS), "order must be"),
         (lambda: fks.chebyshev_error(LOG, 2, POINTS[:, 0], POINTS), "at must be a matrix"),
+        (lambda: fks.chebyshev_error(LOG, 2, POINTS[:, :1], POINTS), "at must have 2 columns"),
+        (lambda: fks.box_skeleton("x", 1.0, 9.0, 1e-3), "kernel must be a RadialKernel"),
         (lambda: fks.box_skeleton(LOG, 1.0, 2.0, 1e-3), "reach must be above"),
         (lambda: fks.box_skeleton(LOG, -1.0, 2.0, 1e-3), "half_width must be"),
         (lambda: fks.box_skeleton(LOG, 1.0, 9.0, 0), "tolerance must be"),
         (lambda: fks.box_skeleton(LOG, 1.0, 9.0, 1e-3, 3), "dimension must be"),
         (lambda: fks.Multipole(LOG, np.ones((4, 3)), 1e-3), "points must have one or two"),
         (lambda: fks.Multipole(LOG, POINTS, 0), "tolerance must be"),
+        (lambda: fks.Multipole(LOG, POINTS, 10.0), "tolerance must be below 1"),
+        (lambda: fks.Multipole("gaussian", POINTS, 1e-3), "kernel must be a RadialKernel"),
+        (lambda: fks.Multipole(GAUSSIAN, POINTS, 1e-3), "kernel must be a RadialKernel"),
+        (lambda: fks.Multipole(LOG, [[1e308], [-1e308]], 1e-3), "points must have coordinates"),
         (lambda: fks.Multipole(LOG, POINTS, 1e-3, depth=10), "depth must be"),
         (lambda: fks.Multipole(LOG, POINTS, 1e-3).sum(CHARGES[1:]), "charges must have length 60"),
         (lambda: fks.Multipole(LOG, POINTS, 1e-3, depth=2).boxes(3), "level must be"),
@@ -465,6 +524,8 @@ EIM = fks.empirical_interpolation(LOG.gram(POINTS + [2, 0], POINTS), 1e-3)
         ),
         (lambda: fks.mass_per_row(GAUSSIAN, QUERIES, KEYS[0]), "keys must be a matrix"),
         (lambda: fks.heavy_entries(GAUSSIAN, QUERIES, KEYS, 0), "threshold must be"),
+        (lambda: fks.heavy_entries(None, QUERIES, KEYS, 0.1), "kernel must have a method gram"),
+        (lambda: fks.sampled_matvec(None, QUERIES, KEYS, X, 3, 0), "kernel must have a method"),
         (lambda: fks.collision_probability(0.0, 1.0), "distance must be positive"),
         (lambda: fks.collision_probability(1.0, 0.0), "width must be"),
         (lambda: fks.HashTables(KEYS, 0, 3, 4, 0), "width must be"),
@@ -486,6 +547,12 @@ EIM = fks.empirical_interpolation(LOG.gram(POINTS + [2, 0], POINTS), 1e-3)
         (lambda: fks.PrivateTree([0.5], 1.0, 1, 1, 8, 0), "low must be below high"),
         (lambda: fks.PrivateTree([0.5], 1.0, 0, 1, 9, 0), "power of 2"),
         (lambda: fks.PrivateTree([0.5], 1.0, 0, 1, 2**50, 0), "bins"),
+        (lambda: fks.PrivateTree([0.5], 1.0, None, 1, 8, 0), "low must be"),
+        (lambda: fks.PrivateTree([0.5], 1.0, 1, 1 + 1e-300, 8, 0), "low must be"),
+        (lambda: fks.PrivateDistances([[0.5]], 1.0, [0, 0], 1, 8, 0), "low must be"),
+        (lambda: fks.PrivateHistogram([0.5], 1.0, 0, 1, 0, 0), "bins must be"),
+        (lambda: fks.PrivateHistogram([0.5], 1.0, 0, 1, 8, 0).sums([1e300]), "y must lie"),
+        (lambda: TREE.sums([1e300]), "y must lie within"),
         (lambda: TREE.count(0, 9), "last must be"),
         (lambda: TREE.count(5, 4), "last must be"),
         (lambda: TREE.nodes_touched(-1, 4), "first must be"),
@@ -500,6 +567,7 @@ EIM = fks.empirical_interpolation(LOG.gram(POINTS + [2, 0], POINTS), 1e-3)
         (lambda: fks.PrivateKernelSums(KEYS, 1.0, 5, -1.0, 0), "epsilon must be"),
         (lambda: fks.PrivateKernelSums(KEYS, 1.0, 5, 1.0, 0, X), "v must lie in"),
         (lambda: fks.PrivateKernelSums(KEYS, 1.0, 5, 1.0, 0).sums([[1.0]]), "y must have 6"),
+        (lambda: fks.PrivateKernelSums(KEYS, 1.0, 5, 1.0, 0, noise="x"), "noise must be"),
         (lambda: fks.private_logistic(KEYS, X, 1.0, 0), "labels must be 0 or 1"),
         (lambda: fks.private_logistic(KEYS, X > 0, 1.0, 0, delta=1.0), "delta must be below 1"),
         (lambda: fks.private_logistic(KEYS, X > 0, 1.0, 0, clip=0), "clip must be"),
