@@ -1,0 +1,1 @@
+"""Exercises of part 05, gaussian_processes."""

@@ -1,0 +1,1 @@
+"""Part 14: attention as a kernel, and how to make it cheap."""

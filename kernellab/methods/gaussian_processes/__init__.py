@@ -1,0 +1,1 @@
+"""Part 05: Gaussian processes: models, approximations, physics and networks."""
