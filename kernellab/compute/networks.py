@@ -17,10 +17,11 @@ True
 from collections.abc import Callable, Iterator
 
 import autograd.numpy as np
+import numpy as plain  # where derivatives are written out
 
 from kernellab.compute.checks import as_rng, between, integer, positive
 
-__all__ = ["Adam", "dense_network", "network_output"]
+__all__ = ["Adam", "dense_network", "network_jacobian", "network_output", "network_pullback"]
 
 Layers = list[tuple[np.ndarray, np.ndarray]]
 
@@ -54,6 +55,88 @@ def network_output(parameters: Layers, x, activation: Callable = np.tanh):
         x = activation(np.dot(x, weights) + biases)
     weights, biases = parameters[-1]
     return np.dot(x, weights) + biases
+
+
+def network_pullback(parameters: Layers, x):
+    """Return a tanh network's outputs, and the map from sensitivities to derivatives.
+
+    The same as reverse-mode derivatives of ``network_output``, written out: several times faster
+    for small networks. Leading axes are networks side by side: W (..., inputs, outputs), b
+    (..., outputs) and x (..., n, inputs) may carry them, and are matched as NumPy matches shapes.
+
+    Parameters: parameters as from ``dense_network``, perhaps with leading axes; x (..., n, inputs).
+    Returns outputs (..., n, outputs) and pullback: sensitivities in the shape of the outputs ->
+    (one pair (dW, db) a layer, dx), derivatives of sum(sensitivities * outputs); they have the
+    leading axes of the outputs. Raises ValueError for layers or inputs that do not fit.
+    Cost: O(n x number of weights), the pullback twice that.
+    """
+    x = _checked_input(parameters, x)
+    inputs = [x]
+    for weights, biases in parameters[:-1]:
+        inputs.append(plain.tanh(plain.matmul(inputs[-1], weights) + biases[..., None, :]))
+    weights, biases = parameters[-1]
+    outputs = plain.matmul(inputs[-1], weights) + biases[..., None, :]
+
+    def pullback(sensitivities):
+        s = plain.asarray(sensitivities, dtype=plain.float64)
+        if s.shape != outputs.shape:
+            raise ValueError(f"sensitivities must have shape {outputs.shape}, got {s.shape}")
+        gradients = []
+        for place in range(len(parameters) - 1, -1, -1):
+            h, weights = inputs[place], parameters[place][0]
+            gradients.append((plain.matmul(plain.swapaxes(h, -1, -2), s), plain.sum(s, axis=-2)))
+            s = plain.matmul(s, plain.swapaxes(weights, -1, -2))
+            if place:
+                s = s * (1.0 - h * h)
+        return gradients[::-1], s
+
+    return outputs, pullback
+
+
+def network_jacobian(parameters: Layers, x):
+    """Return the derivatives of a tanh network's one output in all its weights, a row a point.
+
+    Columns are in the order W_1 (row by row), b_1, W_2, b_2, ...
+
+    Parameters: parameters as from ``dense_network``, with one output; x (n, inputs).
+    Returns (n, P). Raises ValueError for layers or inputs that do not fit, or more outputs.
+    Cost: O(n P).
+    """
+    x = _checked_input(parameters, x)
+    if x.ndim != 2 or parameters[-1][0].shape[-1] != 1:
+        raise ValueError(
+            f"network_jacobian takes inputs (n, d) and one output, got inputs {x.shape} and "
+            f"{parameters[-1][0].shape[-1]} outputs"
+        )
+    inputs = [x]
+    for weights, biases in parameters[:-1]:
+        inputs.append(plain.tanh(plain.dot(inputs[-1], weights) + biases))
+    s, blocks = plain.ones((len(x), 1)), []
+    for place in range(len(parameters) - 1, -1, -1):
+        h = inputs[place]
+        blocks += [s, (h[:, :, None] * s[:, None, :]).reshape(len(x), -1)]
+        if place:
+            s = plain.dot(s, parameters[place][0].T) * (1.0 - h * h)
+    return plain.hstack(blocks[::-1])
+
+
+def _checked_input(parameters: Layers, x):
+    x = plain.asarray(x, dtype=plain.float64)
+    if len(parameters) == 0:
+        raise ValueError("parameters must hold at least one layer, got none")
+    width = x.shape[-1] if x.ndim >= 2 else None
+    for place, (weights, biases) in enumerate(parameters):
+        if width is None or weights.ndim < 2 or weights.shape[-2] != width:
+            raise ValueError(
+                f"x (..., n, inputs) and the layers must follow each other, got x {x.shape} and "
+                f"layers {[w.shape for w, _ in parameters]}"
+            )
+        width = weights.shape[-1]
+        if biases.shape[-1:] != (width,):
+            raise ValueError(
+                f"parameters[{place}] must have {width} biases, got shape {biases.shape}"
+            )
+    return x
 
 
 class Adam:

@@ -3,7 +3,13 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 
-from kernellab.compute.networks import Adam, dense_network, network_output
+from kernellab.compute.networks import (
+    Adam,
+    dense_network,
+    network_jacobian,
+    network_output,
+    network_pullback,
+)
 
 
 def test_a_network_is_a_chain_of_affine_maps():
@@ -40,7 +46,58 @@ def test_training_fits():
     assert loss(parameters) < 0.01
 
 
+@pytest.mark.parametrize("sizes", [[3, 2], [3, 4, 2], [3, 4, 5, 2]])
+def test_the_pullback_is_autograds(sizes):
+    rng = np.random.default_rng(0)
+    parameters = [(w, rng.standard_normal(b.shape)) for w, b in dense_network(sizes, 1)]
+    x, s = rng.standard_normal((6, 3)), rng.standard_normal((6, 2))
+
+    def total(p, x):
+        return anp.sum(s * network_output(p, x))
+
+    outputs, pullback = network_pullback(parameters, x)
+    np.testing.assert_allclose(outputs, network_output(parameters, x), atol=1e-14)
+    gradients, dx = pullback(s)
+    np.testing.assert_allclose(dx, autograd.grad(total, 1)(parameters, x), atol=1e-12)
+    for ours, theirs in zip(gradients, autograd.grad(total)(parameters, x), strict=True):
+        np.testing.assert_allclose(ours[0], theirs[0], atol=1e-12)
+        np.testing.assert_allclose(ours[1], theirs[1], atol=1e-12)
+
+
+def test_networks_side_by_side():
+    rng = np.random.default_rng(0)
+    single = [dense_network([2, 4, 1], seed) for seed in range(3)]
+    together = [
+        tuple(np.stack([p[i][j] for p in single]) for j in (0, 1)) for i in range(len(single[0]))
+    ]
+    x, s = rng.standard_normal((5, 2)), rng.standard_normal((3, 5, 1))
+    outputs, pullback = network_pullback(together, x)
+    gradients, _ = pullback(s)
+    for i, parameters in enumerate(single):
+        alone, back = network_pullback(parameters, x)
+        np.testing.assert_allclose(outputs[i], alone)
+        np.testing.assert_allclose(gradients[0][0][i], back(s[i])[0][0][0], atol=1e-13)
+
+
+def test_the_jacobian_is_one_pullback_a_point():
+    parameters = dense_network([2, 4, 3, 1], 0)
+    x = np.random.default_rng(0).standard_normal((5, 2))
+    jacobian = network_jacobian(parameters, x)
+    for row, point in zip(jacobian, x, strict=True):
+        gradients, _ = network_pullback(parameters, point[None])[1](np.ones((1, 1)))
+        np.testing.assert_allclose(row, np.concatenate([g.ravel() for w in gradients for g in w]))
+
+
 BAD = [
+    (lambda: network_pullback([], np.ones((2, 1))), "at least one layer"),
+    (lambda: network_pullback(dense_network([2, 1], 0), np.ones((2, 3))), "follow each other"),
+    (lambda: network_pullback(dense_network([2, 1], 0), np.ones(2)), "follow each other"),
+    (lambda: network_pullback([(np.ones((2, 1)), np.ones(3))], np.ones((2, 2))), "1 biases"),
+    (
+        lambda: network_pullback(dense_network([2, 1], 0), np.ones((4, 2)))[1](np.ones((3, 1))),
+        "sensitivities must",
+    ),
+    (lambda: network_jacobian(dense_network([2, 2], 0), np.ones((4, 2))), "one output"),
     (lambda: dense_network([3], 0), "sizes must"),
     (lambda: dense_network([3, 0], 0), r"sizes\[1\] must"),
     (lambda: Adam([np.zeros(2)], step=0.0), "step must"),
