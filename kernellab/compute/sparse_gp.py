@@ -2,10 +2,12 @@
 
 With inducing inputs Z, values u = f(Z) and Q = K_fu K_uu^{-1} K_uf, what u does not explain of f is
 taken from the prior. ``SparseGP`` finds the best Gaussian q(u) for Gaussian noise in closed form;
-``VariationalGP`` takes any q(u), for any likelihood and any batch of the data.
+``VariationalGP`` takes any q(u), for any likelihood and any batch of the data. Both also take other
+inducing variables than values, as ``InducingFeatures``.
 """
 
 import math
+from abc import ABC, abstractmethod
 
 import numpy as np
 import scipy.linalg as sla
@@ -15,7 +17,41 @@ from kernellab.compute.checks import as_matrix, as_vector, integer, positive
 from kernellab.compute.gp import Prediction
 from kernellab.compute.kernels import as_kernel
 
-__all__ = ["SparseGP", "VariationalGP"]
+__all__ = ["InducingFeatures", "InducingPoints", "SparseGP", "VariationalGP", "as_features"]
+
+
+class InducingFeatures(ABC):
+    """Inducing variables u: m linear functions of f, known by their covariances."""
+
+    @abstractmethod
+    def gram(self) -> np.ndarray:
+        """Return K_uu, the covariance of u, shape (m, m)."""
+
+    @abstractmethod
+    def cross(self, x) -> np.ndarray:
+        """Return K_uf, the covariances of u with f at points x (n, d), shape (m, n)."""
+
+
+class InducingPoints(InducingFeatures):
+    """The values u = f(Z) at points Z (m, d) themselves."""
+
+    def __init__(self, kernel, points):
+        self.kernel, self.points = as_kernel(kernel), as_matrix("inducing", points)
+
+    def gram(self):
+        """Return K_uu, shape (m, m)."""
+        return self.kernel.gram(self.points)
+
+    def cross(self, x):
+        """Return K_uf, shape (m, n), for x (n, d)."""
+        return self.kernel.gram(self.points, x)
+
+
+def as_features(kernel, inducing, columns: int | None = None) -> InducingFeatures:
+    """Return inducing features as they are, and a matrix of points (m, d) as InducingPoints."""
+    if isinstance(inducing, InducingFeatures):
+        return inducing
+    return InducingPoints(kernel, as_matrix("inducing", inducing, columns=columns))
 
 
 class SparseGP:
@@ -30,7 +66,7 @@ class SparseGP:
     x : inputs, shape (n, d)
     y : targets, shape (n,)
     noise : variance of the noise, > 0
-    inducing : Z, shape (m, d)
+    inducing : Z, shape (m, d), or ``InducingFeatures``
 
     Attributes
     ----------
@@ -48,12 +84,12 @@ class SparseGP:
         self.kernel, self.noise = as_kernel(kernel), positive("noise", noise)
         self.x = as_matrix("x", x)
         self.y = as_vector("y", y, length=len(self.x))
-        self.inducing = as_matrix("inducing", inducing, columns=self.x.shape[1])
-        self._factor = linalg.cholesky(self.kernel.gram(self.inducing))
+        self.features = as_features(self.kernel, inducing, self.x.shape[1])
+        self._factor = linalg.cholesky(self.features.gram())
         self.jitter = self._factor.jitter
         root = math.sqrt(self.noise)
         # In whitened coordinates u = L v the prior is N(0, I), and the posterior precision B.
-        self._whitened = _half(self._factor.lower, self.kernel.gram(self.inducing, self.x)) / root
+        self._whitened = _half(self._factor.lower, self.features.cross(self.x)) / root
         precision = self._whitened @ self._whitened.T
         precision[np.diag_indices(len(precision))] += 1.0
         self._posterior = sla.cholesky(precision, lower=True, check_finite=False)
@@ -81,7 +117,7 @@ class SparseGP:
         Cost: O(t m^2), and O(t^2 m) for covariances.
         """
         x = as_matrix("x", x, columns=self.x.shape[1])
-        prior = _half(self._factor.lower, self.kernel.gram(self.inducing, x))
+        prior = _half(self._factor.lower, self.features.cross(x))
         posterior = _half(self._posterior, prior)
         mean = posterior.T @ self._shift
         if covariance:
@@ -107,7 +143,7 @@ class VariationalGP:
     Parameters
     ----------
     kernel : a ``kernellab.compute.kernels.Kernel``
-    inducing : Z, shape (m, d)
+    inducing : Z, shape (m, d), or ``InducingFeatures``
     mean : of q, shape (m,)
     root : a matrix (m, m) with S = root root^T, or a vector (m,) of standard deviations
     whitened : whether mean and root are those of v
@@ -126,13 +162,15 @@ class VariationalGP:
     """
 
     def __init__(self, kernel, inducing, mean, root, *, whitened: bool = True):
-        self.kernel, self.inducing = as_kernel(kernel), as_matrix("inducing", inducing)
-        m = len(self.inducing)
+        self.kernel = as_kernel(kernel)
+        self.features = as_features(self.kernel, inducing)
+        gram = self.features.gram()
+        m = len(gram)
         mean = as_vector("mean", mean, length=m)
         if np.ndim(root) == 1:
             root = np.diag(as_vector("root", root, length=m))
         root = as_matrix("root", root, rows=m, columns=m)
-        self._factor = linalg.cholesky(self.kernel.gram(self.inducing))
+        self._factor = linalg.cholesky(gram)
         self.jitter = self._factor.jitter
         if not whitened:
             mean, root = (_half(self._factor.lower, part) for part in (mean, root))
@@ -143,8 +181,8 @@ class VariationalGP:
 
         Cost: O(t m^2), and O(t^2 m) for covariances.
         """
-        x = as_matrix("x", x, columns=self.inducing.shape[1])
-        weights = _half(self._factor.lower, self.kernel.gram(self.inducing, x))
+        x = as_matrix("x", x)
+        weights = _half(self._factor.lower, self.features.cross(x))
         spread = self.whitened_root.T @ weights
         mean = weights.T @ self.whitened_mean
         if covariance:

@@ -6,7 +6,7 @@ from scipy.stats import multivariate_normal
 
 from kernellab.compute.gp import ExactGP
 from kernellab.compute.kernels import Gaussian, Matern32
-from kernellab.compute.sparse_gp import SparseGP, VariationalGP
+from kernellab.compute.sparse_gp import InducingFeatures, SparseGP, VariationalGP
 
 KERNEL = 1.4 * Matern32(0.8)
 
@@ -91,6 +91,31 @@ def test_the_prior_as_q_changes_nothing():
     assert model.kl() == 0.0
     np.testing.assert_allclose(model.predict(Z + 0.1).variance, 1.4)
     assert VariationalGP(KERNEL, Z, np.zeros(9), np.zeros(9)).kl() == np.inf
+
+
+class Mixtures(InducingFeatures):
+    """Linear mixtures of the values at points."""
+
+    def __init__(self, mixing):
+        self.mixing = mixing
+
+    def gram(self):
+        return self.mixing @ KERNEL.gram(Z) @ self.mixing.T
+
+    def cross(self, x):
+        return self.mixing @ KERNEL.gram(Z, x)
+
+
+def test_inducing_features_that_span_the_same_say_the_same():
+    x, y = data()
+    features = Mixtures(np.random.default_rng(0).standard_normal((9, 9)))
+    points, mixed = SparseGP(KERNEL, x, y, 0.05, Z), SparseGP(KERNEL, x, y, 0.05, features)
+    assert mixed.bound() == pytest.approx(points.bound(), abs=1e-6)
+    np.testing.assert_allclose(mixed.predict(x).variance, points.predict(x).variance, atol=1e-8)
+    q = mixed.inducing_posterior()
+    root = np.linalg.cholesky(q.variance)
+    free = VariationalGP(KERNEL, features, q.mean, root, whitened=False)
+    np.testing.assert_allclose(free.predict(x).mean, points.predict(x).mean, atol=1e-7)
 
 
 @pytest.mark.parametrize("length", [1e-9, 1e6])
