@@ -95,7 +95,10 @@ class SitePosterior:
 
     def elbo(self) -> float:
         """Return the evidence lower bound sum_i E log p(y_i | f_i) - KL(q || p) at these sites."""
-        expected = self.likelihood.expected(self.y, self.mean, self.variance)[0]
+        return self._bound(self.likelihood.expected(self.y, self.mean, self.variance)[0])
+
+    def _bound(self, expected) -> float:
+        """Return the evidence lower bound from E log p(y_i | f_i), (n,)."""
         # KL = (tr K^{-1} S - n + m^T K^{-1} m + log det K - log det S) / 2, in terms of the sites.
         kl = float(self.mean @ self.coefficients - self.precision @ self.variance) + self.logdet
         return float(expected.sum()) - 0.5 * kl
@@ -239,13 +242,16 @@ def variational(
     model = _Model(kernel, x, y, likelihood)
     step, tolerance = min(positive("step", step), 1.0), positive("tolerance", tolerance)
     current = model.start(start)
-    bound, iteration, converged = current.elbo(), 0, False
+    expected, by_mean, by_variance = likelihood.expected(model.y, current.mean, current.variance)
+    bound, iteration, converged = current._bound(expected), 0, False
     for _ in range(integer("max_iterations", max_iterations, low=1)):
         iteration += 1
-        _, by_mean, by_variance = likelihood.expected(model.y, current.mean, current.variance)
         shift = by_mean - 2.0 * current.mean * by_variance
         proposal = model.between(current, shift, -2.0 * by_variance, step)
-        new_bound = -math.inf if proposal is None else proposal.elbo()
+        new_bound = -math.inf
+        if proposal is not None:
+            averages = likelihood.expected(model.y, proposal.mean, proposal.variance)
+            new_bound = proposal._bound(averages[0])
         if new_bound < bound - 1e-13 * abs(bound):
             step *= 0.5
             if step < 1e-6:
@@ -253,6 +259,7 @@ def variational(
             continue
         moved = new_bound - bound
         current, bound = proposal, new_bound
+        _, by_mean, by_variance = averages
         if moved < tolerance * step:
             converged = True
             break

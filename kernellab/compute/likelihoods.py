@@ -61,10 +61,14 @@ class Likelihood(ABC):
         nodes, weights = _gauss_hermite()
         spread = np.sqrt(variance)
         f = mean + spread * nodes[:, None]
-        first, second = self.derivatives(y, f)
+        value, first, second = self._value_and_derivatives(y, f)
         by_parts = (weights * nodes) @ first / np.where(spread > 1e-4, 2.0 * spread, 1.0)
         slope = np.where(spread > 1e-4, by_parts, 0.5 * (weights @ second))
-        return weights @ self.log_density(y, f), weights @ first, slope
+        return weights @ value, weights @ first, slope
+
+    def _value_and_derivatives(self, y, f):
+        """Return log p(y | f) and its first two derivatives, sharing what they share."""
+        return self.log_density(y, f), *self.derivatives(y, f)
 
     def averaged(self, y, mean, variance) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return log Z = log E p(y | f) for f ~ N(mean, variance), and d, d^2 of it in the mean.
@@ -143,23 +147,30 @@ class Probit(_Labels):
         return log_ndtr(y * f)
 
     def derivatives(self, y, f):
-        ratio = _hazard(y * f)
-        return y * ratio, -ratio * (y * f + ratio)
+        return self._value_and_derivatives(y, f)[1:]
+
+    def _value_and_derivatives(self, y, f):
+        z = y * f
+        value = log_ndtr(z)
+        ratio = _hazard(z, value)
+        return value, y * ratio, -ratio * (z + ratio)
 
     def third_derivative(self, y, f):
-        ratio, z = _hazard(y * f), y * f
+        z = y * f
+        ratio = _hazard(z, log_ndtr(z))
         return y * ratio * ((z + ratio) * (z + 2.0 * ratio) - 1.0)
 
     def averaged(self, y, mean, variance):
         spread = np.sqrt(1.0 + variance)
         z = y * mean / spread
-        ratio = _hazard(z)
-        return log_ndtr(z), y * ratio / spread, -ratio * (z + ratio) / spread**2
+        value = log_ndtr(z)
+        ratio = _hazard(z, value)
+        return value, y * ratio / spread, -ratio * (z + ratio) / spread**2
 
 
-def _hazard(z):
-    """Return N(z; 0, 1) / Phi(z)."""
-    return np.exp(-0.5 * z * z - 0.5 * _LOG_2PI - log_ndtr(z))
+def _hazard(z, log_phi):
+    """Return N(z; 0, 1) / Phi(z), given log Phi(z)."""
+    return np.exp(-0.5 * z * z - 0.5 * _LOG_2PI - log_phi)
 
 
 @dataclass(frozen=True)
