@@ -25,6 +25,27 @@ def mauna_loa_co2() -> bytes:
     return ("date,co2_ppm\n" + "".join(lines)).encode()
 
 
+def el_nino() -> bytes:
+    """Monthly sea temperatures as ``year,month,celsius`` lines."""
+    from statsmodels.datasets import elnino
+
+    table = elnino.load_pandas().data
+    lines = [
+        f"{row[0]:.0f},{month},{value:.2f}\n"
+        for row in table.to_numpy()
+        for month, value in enumerate(row[1:], start=1)
+    ]
+    return ("year,month,celsius\n" + "".join(lines)).encode()
+
+
+def sunspots() -> bytes:
+    """Yearly sunspot numbers as ``year,number`` lines."""
+    from statsmodels.datasets import sunspots
+
+    rows = sunspots.load_pandas().data.to_numpy()
+    return ("year,number\n" + "".join(f"{y:.0f},{v:.1f}\n" for y, v in rows)).encode()
+
+
 def digits() -> bytes:
     """The 1,797 images and labels of scikit-learn's digits, as bytes."""
     from sklearn.datasets import load_digits
@@ -134,6 +155,8 @@ def _npz(**arrays: np.ndarray) -> bytes:
 
 BUILDERS = {
     "mauna_loa_co2.csv": mauna_loa_co2,
+    "el_nino.csv": el_nino,
+    "sunspots.csv": sunspots,
     "digits.npz": digits,
     "breast_cancer.npz": breast_cancer,
     "diabetes.npz": diabetes,

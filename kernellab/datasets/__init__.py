@@ -10,10 +10,12 @@ _HOME = {
     "breast_cancer": "tumours",
     "diabetes": "patients",
     "digits": "handwriting",
+    "el_nino": "oceans",
     "iris": "flowers",
     "mauna_loa_co2": "atmosphere",
     "photograph": "photographs",
     "social_graph": "acquaintances",
+    "sunspots": "suns",
     "wine": "wines",
 }
 
@@ -21,10 +23,12 @@ __all__ = [
     "breast_cancer",
     "diabetes",
     "digits",
+    "el_nino",
     "iris",
     "mauna_loa_co2",
     "photograph",
     "social_graph",
+    "sunspots",
     "wine",
 ]
 

@@ -11,6 +11,8 @@ from kernellab.datasets import _files
 
 LOADERS = {
     "mauna_loa_co2.csv": "mauna_loa_co2",
+    "el_nino.csv": "el_nino",
+    "sunspots.csv": "sunspots",
     "digits.npz": "digits",
     "breast_cancer.npz": "breast_cancer",
     "photographs.npz": "photograph",
