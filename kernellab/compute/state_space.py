@@ -24,6 +24,7 @@ import scipy.linalg as sla
 from scipy.special import ive
 
 from kernellab.compute.checks import (
+    as_matrix,
     as_rng,
     as_vector,
     fits_in_memory,
@@ -46,7 +47,7 @@ from kernellab.compute.kernels import (
     Sum,
 )
 
-__all__ = ["StateSpace", "StateSpaceGP", "fit_series", "state_space"]
+__all__ = ["StateSpace", "StateSpaceGP", "fit_series", "smooth_messages", "state_space"]
 
 _LARGEST_DECAY = 750.0  # exp(-750) is 0
 _SMALLEST_WAVE = 1e-15  # harmonics of a periodic kernel below this variance are left out
@@ -366,6 +367,58 @@ class StateSpaceGP:
         place[order] = np.arange(n)
         place = place[len(self.times) :]
         return mean[place], np.maximum(variance[place], 0.0)
+
+
+def smooth_messages(kernel, times, shift, precision) -> Prediction:
+    """Return the posterior of r independent processes that Gaussian messages tie together.
+
+    f_1, .., f_r ~ GP(0, kernel), and at time t something said exp(shift_t . f - f . precision_t f
+    / 2), f = (f_1(t), .., f_r(t)): a likelihood of all r at once. A precision of zeros says nothing
+    (a time at which to predict).
+
+    Parameters
+    ----------
+    kernel : a kernel that ``state_space`` knows
+    times : shape (n,), in any order
+    shift : shape (n, r)
+    precision : shape (n, r, r), symmetric and positive semidefinite
+
+    Returns
+    -------
+    Prediction : means (n, r) and covariances (n, r, r) of f at the times
+
+    Raises
+    ------
+    ValueError : arguments that do not fit.
+
+    Cost: O(n r^3 s^3) with s states. Source: as ``StateSpaceGP.predict``, with r outputs.
+    """
+    system, times = state_space(kernel), as_vector("times", times)
+    shift = as_matrix("shift", shift, rows=len(times))
+    n, r = shift.shape
+    precision = np.asarray(precision, dtype=np.float64)
+    if precision.shape != (n, r, r) or not np.isfinite(precision).all():
+        raise ValueError(
+            f"precision must be finite with shape {(n, r, r)}, got shape {precision.shape}"
+        )
+    order = np.argsort(times, kind="stable")
+    s = len(system.measurement)
+    fits_in_memory("the smoother", 8 * n * (2 * (r * s) ** 2 + s * s))
+    waits = np.diff(times[order], prepend=times[order[0]])
+    steps = np.ascontiguousarray(system.transitions(waits))
+    means, covariances = np.empty((n, r)), np.empty((n, r, r))
+    _smooth_messages(
+        steps,
+        system.stationary,
+        system.measurement,
+        np.ascontiguousarray(shift[order]),
+        np.ascontiguousarray(precision[order]),
+        means,
+        covariances,
+    )
+    place = np.empty(n, dtype=np.int64)
+    place[order] = np.arange(n)
+    return Prediction(means[place], covariances[place])
 
 
 def fit_series(
@@ -689,3 +742,55 @@ def _smoother(
                 )
         mean[t] = measurement @ means[t] + gain @ r
         variance[t] = measurement @ gain - gain @ (later @ gain)
+
+
+@compiled(
+    "void(float64[:,:,::1], float64[:,::1], float64[::1], float64[:,::1], float64[:,:,::1], "
+    "float64[:,::1], float64[:,:,::1])"
+)
+def _smooth_messages(transitions, stationary, measurement, shift, precision, means, covariances):
+    """Filter and smooth r copies of one system at once: output a reads the states a s .. a s + s.
+
+    With G = P H^T, C = H G and M = (I + precision C)^{-1} precision, a message takes the predicted
+    mean m to m + G (I + precision C)^{-1} (shift - precision H m), and P to P - G M G^T.
+    """
+    n, r = shift.shape
+    s = len(measurement)
+    size = r * s
+    rest, out = np.zeros((size, size)), np.zeros((r, size))
+    for a in range(r):
+        rest[a * s : a * s + s, a * s : a * s + s] = stationary
+        out[a, a * s : a * s + s] = measurement
+    mean, deviation = np.zeros(size), np.zeros((size, size))
+    vector, scratch, step = np.empty(size), np.empty((size, size)), np.zeros((size, size))
+    ahead, gains = np.empty((n, size)), np.empty((n, size, r))
+    weights, pulls = np.empty((n, r, r)), np.empty((n, r))
+    for t in range(n):
+        for a in range(r):
+            step[a * s : a * s + s, a * s : a * s + s] = transitions[t]
+        _advance(step, mean, deviation, vector, scratch)
+        gain = (rest + deviation) @ out.T
+        inner = precision[t] @ (out @ gain)
+        for a in range(r):
+            inner[a, a] += 1.0
+        inverse = np.linalg.inv(inner)
+        ahead[t], gains[t] = mean, gain
+        weights[t] = inverse @ precision[t]
+        pulls[t] = inverse @ (shift[t] - precision[t] @ (out @ mean))
+        mean = mean + gain @ pulls[t]
+        change = gain @ weights[t] @ gain.T
+        deviation = deviation - 0.5 * (change + change.T)
+    back, later = np.zeros(size), np.zeros((size, size))
+    for t in range(n - 1, -1, -1):
+        if t + 1 < n:
+            for a in range(r):
+                step[a * s : a * s + s, a * s : a * s + s] = transitions[t + 1]
+            back = step.T @ back
+            later = step.T @ later @ step
+        gain = gains[t]
+        kept = np.eye(size) - gain @ weights[t] @ out
+        back = out.T @ pulls[t] + kept.T @ back
+        later = out.T @ weights[t] @ out + kept.T @ later @ kept
+        means[t] = out @ ahead[t] + gain.T @ back
+        covariances[t] = out @ gain - gain.T @ later @ gain
+        covariances[t] = 0.5 * (covariances[t] + covariances[t].T)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.linalg import expm
+from scipy.linalg import block_diag, expm
 
 from kernellab.compute.gp import ExactGP, fit
 from kernellab.compute.kernels import (
@@ -14,7 +14,12 @@ from kernellab.compute.kernels import (
     Oscillator,
     Periodic,
 )
-from kernellab.compute.state_space import StateSpaceGP, fit_series, state_space
+from kernellab.compute.state_space import (
+    StateSpaceGP,
+    fit_series,
+    smooth_messages,
+    state_space,
+)
 from tests.naive import state_space as naive
 
 pytestmark = pytest.mark.compiled
@@ -169,3 +174,38 @@ def test_one_point_is_enough():
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(*data())
+
+
+@pytest.mark.parametrize("r", [1, 3])
+@pytest.mark.parametrize("kernel", KERNELS[:3], ids=repr)
+def test_messages_on_several_outputs_give_the_dense_posterior(kernel, r):
+    rng, n = np.random.default_rng(0), 25
+    times, roots = rng.uniform(0, 4, n), rng.normal(size=(n, r, r))
+    precision, shift = roots @ roots.transpose(0, 2, 1), rng.normal(size=(n, r))
+    precision[3], shift[3] = 0.0, 0.0  # a time about which nothing is said
+    found = smooth_messages(kernel, times, shift, precision)
+    gram = np.kron(kernel.gram(times[:, None]), np.eye(r))
+    whole = block_diag(*precision)
+    covariance = gram - gram @ whole @ np.linalg.solve(np.eye(n * r) + gram @ whole, gram)
+    mean = (covariance @ shift.ravel()).reshape(n, r)
+    np.testing.assert_allclose(found.mean, mean, atol=1e-8)
+    for t in range(n):
+        block = covariance[t * r : t * r + r, t * r : t * r + r]
+        np.testing.assert_allclose(found.variance[t], block, atol=1e-8)
+
+
+def test_one_output_with_noise_is_regression():
+    times, y = data()
+    model = StateSpaceGP(Matern32(0.6), times, y, noise=0.1)
+    found = smooth_messages(Matern32(0.6), times, y[:, None] / 0.1, np.full((len(y), 1, 1), 10.0))
+    np.testing.assert_allclose(found.mean[:, 0], model.predict().mean, atol=1e-10)
+    np.testing.assert_allclose(found.variance[:, 0, 0], model.predict().variance, atol=1e-10)
+
+
+def test_messages_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="precision must be finite with shape"):
+        smooth_messages(Matern12(1.0), [0.0, 1.0], np.zeros((2, 2)), np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="shift"):
+        smooth_messages(Matern12(1.0), [0.0, 1.0], np.zeros((3, 2)), np.zeros((2, 2, 2)))
+    with pytest.raises(ValueError, match="kernel must be made of"):
+        smooth_messages(Gaussian(1.0), [0.0], np.zeros((1, 1)), np.zeros((1, 1, 1)))
