@@ -62,7 +62,8 @@ __all__ = [
 
 EMPTY, FULL, PARTIAL = 0, 1, 2  # blocks of a mask: skipped, computed, computed and masked
 
-_ROWS, _COLUMNS = 128, 256  # of a block of scores: 256 kB, which stay in the second-level cache
+_BLOCK = 256  # side of a block of scores: 512 kB, which stay in the second-level cache
+_CAUSAL_BLOCK = 128  # smaller: of the blocks on the diagonal half is of no use
 _CHUNK = 64  # tokens that causal linear attention takes at a time
 _LARGEST_SCORE = 1e300
 _NO_BIAS, _NO_MASK = np.empty((0, 0)), np.empty((0, 0), dtype=np.bool_)
@@ -457,7 +458,7 @@ def neighbourhood_attention(
         for length, size, step in zip(sides, windows, dilations, strict=True)
     ]
     out = np.zeros((n, values.shape[1]))
-    tiles = _tile_sides(windows, plans, shape is None)
+    tiles = _tile_sides(windows, shape is None)
     starts = [plan[0] for plan in plans]
     counts = [plan[1] for plan in plans]
     _neighbourhood(scaled, keys, values, sides[1], *dilations, *tiles, *starts, *counts, out)
@@ -500,7 +501,7 @@ def _window_plan(length, window, dilation, causal) -> tuple[np.ndarray, np.ndarr
     return remainder + dilation * first, np.full(length, window)
 
 
-def _tile_sides(windows, plans, line) -> tuple[int, int]:
+def _tile_sides(windows, line) -> tuple[int, int]:
     """Return the sides of a tile of queries: wide enough for a product to pay, little waste."""
     if line:
         return 1, min(max(16, windows[1] // 2), 64)
@@ -601,7 +602,7 @@ def _softmax_window(scores, from_y, count_y, from_x, count_x, weights):
 # Attention with rules written by the user
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BlockMask:
     """Which pairs of tokens see each other, and which blocks of pairs need work.
 
@@ -667,7 +668,7 @@ def block_mask(mask_mod, n: int, m: int, block: int = 64, parameters=None) -> Bl
     kinds = np.empty((-(-n // block), len(starts)), dtype=np.int8)
     for row, first in enumerate(range(0, n, block)):
         seen = np.empty((min(block, n - first), m), dtype=np.bool_)
-        fill(seen, first, 0, parameters)
+        _fill(fill, seen, first, parameters)
         count = np.add.reduceat(seen.sum(axis=0, dtype=np.int64), starts)
         kinds[row] = np.where(count == 0, EMPTY, PARTIAL)
         kinds[row, count == widths * len(seen)] = FULL
@@ -682,8 +683,19 @@ def dense_mask(mask_mod, n: int, m: int, parameters=None) -> np.ndarray:
     n, m = integer("n", n, low=1), integer("m", m, low=1)
     fits_in_memory("the mask", n * m)
     seen = np.empty((n, m), dtype=np.bool_)
-    _program("mask_mod", mask_mod)(seen, 0, 0, _as_parameters(parameters))
+    _fill(_program("mask_mod", mask_mod), seen, 0, _as_parameters(parameters))
     return seen
+
+
+def _fill(program, out, first, parameters):
+    try:
+        program(out, first, 0, parameters)
+    except IndexError:
+        raise ValueError(_too_few("mask_mod", parameters)) from None
+
+
+def _too_few(name, parameters) -> str:
+    return f"parameters must be as many as {name} reads, got {len(parameters)}"
 
 
 def flex_attention(
@@ -720,22 +732,31 @@ def flex_attention(
     scaled, keys, values, _, _ = _problem(queries, keys, values, scale, None, None, False)
     n, m = len(scaled), len(keys)
     if mask is None:
-        rows, columns, mask_mod = _ROWS, _COLUMNS, None
-        kinds = np.full((-(-n // rows), -(-m // columns)), FULL, dtype=np.int8)
+        block, mask_mod = _BLOCK, None
+        kinds = np.full((-(-n // block), -(-m // block)), FULL, dtype=np.int8)
         mask_parameters = _NO_PARAMETERS
     elif not isinstance(mask, BlockMask):
         raise ValueError(f"mask must be a BlockMask, got {type(mask).__name__}")
     elif (mask.n, mask.m) != (n, m):
         raise ValueError(f"mask must be of {n} x {m} tokens, got {mask.n} x {mask.m}")
+    elif mask.kinds.shape != (-(-n // mask.block), -(-m // mask.block)):
+        raise ValueError(f"mask must have a kind for each block, got shape {mask.kinds.shape}")
     else:
-        rows = columns = mask.block
-        kinds, mask_mod, mask_parameters = mask.kinds, mask.mask_mod, mask.parameters
+        block, kinds, mask_mod, mask_parameters = (
+            mask.block,
+            mask.kinds,
+            mask.mask_mod,
+            mask.parameters,
+        )
     parameters = _as_parameters(parameters)
     # The two rules' parameters travel together; the first place says where the mask's begin.
     both = np.concatenate([[float(len(parameters))], parameters, mask_parameters])
     adjust = _program("score_mod", score_mod, mask_mod)
-    rule = _Rule(rows, columns, kinds, adjust, _NO_BIAS, _NO_MASK, both)
-    out, logs = _run(scaled, keys, values, rule, "score_mod and values")
+    rule = _Rule(block, kinds, adjust, _NO_BIAS, _NO_MASK, both)
+    try:
+        out, logs = _run(scaled, keys, values, rule, "score_mod and values")
+    except IndexError:
+        raise ValueError(_too_few("score_mod", parameters)) from None
     return (out, logs) if log_sums else out
 
 
@@ -772,16 +793,31 @@ def _both(first, second, every):
     return combined
 
 
+_RULE_ARGUMENTS = {"score_mod": "score, i, j, parameters", "mask_mod": "i, j, parameters"}
+
+
 def _program(kind: str, rule: Callable | None, mask_mod: Callable | None = None):
     """Return the compiled loop over a block for a user's rules.
 
     ``kind`` "score_mod": the adjustment of a block of scores; "mask_mod": the booleans of a block.
     """
     for name, function in ((kind, rule), ("mask_mod", mask_mod)):
-        if function is not None and not callable(function):
-            raise ValueError(f"{name} must be a function, got {type(function).__name__}")
-    names = kind, _code_of(rule), _code_of(mask_mod)
-    return _compiled_program(_Rules(kind, rule, mask_mod, _digest(names)))
+        if function is not None:
+            _check_rule(name, function)
+    codes = kind, _code_of(rule), _code_of(mask_mod)
+    return _compiled_program(_Rules(kind, rule, mask_mod, _digest(codes)))
+
+
+def _check_rule(name, function):
+    function = getattr(function, "py_func", function)
+    wanted = _RULE_ARGUMENTS[name]
+    if not isinstance(function, types.FunctionType):
+        raise ValueError(
+            f"{name} must be a plain function of ({wanted}), got {type(function).__name__}"
+        )
+    if function.__code__.co_argcount != wanted.count(",") + 1:
+        names = ", ".join(function.__code__.co_varnames[: function.__code__.co_argcount])
+        raise ValueError(f"{name} must be a function of ({wanted}), got one of ({names})")
 
 
 @dataclass(frozen=True)
@@ -807,11 +843,9 @@ def _compiled_program(rules: _Rules):
     try:
         return Compiled(loop, signature, {"fastmath": _CONTRACT}).compile()
     except NumbaError as error:
-        arguments = "score, i, j, parameters" if rules.kind == "score_mod" else "i, j, parameters"
-        reason = next((line for line in str(error).splitlines() if line.strip()), "")
-        raise ValueError(
-            f"{rules.kind} must be a function of ({arguments}) that numba compiles, got: {reason}"
-        ) from error
+        lines = (line.strip() for line in str(error).splitlines())
+        reason = next((line for line in lines if line and not line.startswith("Failed in")), "")
+        raise ValueError(f"{rules.kind} must be what numba can compile, got: {reason}") from error
 
 
 def _adjusting(score_mod, mask_mod) -> Callable:
@@ -853,14 +887,15 @@ def _every_pair(i, j, parameters):
 
 
 def _inlined(name: str, function: Callable):
-    """Return a numba function of a Python function, to be inlined into a loop."""
+    """Return a numba function of a Python function, to be inlined into a loop.
+
+    It checks bounds: the parameters' length is the caller's, and nothing else tells a wrong one.
+    """
     import numba
 
-    if isinstance(function, (Compiled, numba.core.dispatcher.Dispatcher)):
-        return function
-    if not isinstance(function, types.FunctionType):
-        raise ValueError(f"{name} must be a plain function, got {type(function).__name__}")
-    return numba.njit(function, forceinline=True, error_model="numpy")
+    _check_rule(name, function)
+    function = getattr(function, "py_func", function)
+    return numba.njit(function, forceinline=True, boundscheck=True, error_model="numpy")
 
 
 def _code_of(thing):
@@ -890,8 +925,7 @@ def _digest(thing) -> str:
 class _Rule:
     """How blocks of scores are chosen and changed: what the compiled loops are given."""
 
-    rows: int
-    columns: int
+    block: int
     kinds: np.ndarray
     adjust: Callable
     bias: np.ndarray
@@ -900,8 +934,7 @@ class _Rule:
 
     def arguments(self) -> tuple:
         """All of it, in the loops' order."""
-        blocks = self.rows, self.columns, self.kinds, self.adjust
-        return *blocks, self.bias, self.mask, self.parameters
+        return self.block, self.kinds, self.adjust, self.bias, self.mask, self.parameters
 
 
 def _run(scaled, keys, values, rule, named="values") -> tuple[np.ndarray, np.ndarray]:
@@ -911,22 +944,20 @@ def _run(scaled, keys, values, rule, named="values") -> tuple[np.ndarray, np.nda
 
 
 @compiled(
-    "void(float64[:,::1], float64[:,::1], float64[:,::1], int64, int64, int8[:,::1], "
+    "void(float64[:,::1], float64[:,::1], float64[:,::1], int64, int8[:,::1], "
     f"FunctionType({_ADJUST}), float64[:,:], boolean[:,::1], float64[::1], "
     "float64[:,::1], float64[::1])",
     fastmath=_CONTRACT,
 )
-def _forward(
-    queries, keys, values, rows, columns, kinds, adjust, bias, mask, parameters, out, logs
-):
+def _forward(queries, keys, values, block, kinds, adjust, bias, mask, parameters, out, logs):
     """Fill out and the logarithms of the sums: for each block of queries, all blocks of keys."""
     (n, m), p = (len(queries), len(keys)), values.shape[1]
-    scores_buffer = np.empty(min(rows, n) * min(columns, m))
-    part_buffer = np.empty(min(rows, n) * p)
-    top, total = np.empty(min(rows, n)), np.empty(min(rows, n))
+    scores_buffer = np.empty(min(block, n) * min(block, m))
+    part_buffer = np.empty(min(block, n) * p)
+    top, total = np.empty(min(block, n)), np.empty(min(block, n))
     for a in range(kinds.shape[0]):
-        i = a * rows
-        height = min(rows, n - i)
+        i = a * block
+        height = min(block, n - i)
         result = out[i : i + height]
         part = part_buffer[: height * p].reshape(height, p)
         top[:] = -np.inf
@@ -934,8 +965,8 @@ def _forward(
         for b in range(kinds.shape[1]):
             if kinds[a, b] == EMPTY:
                 continue
-            j = b * columns
-            width = min(columns, m - j)
+            j = b * block
+            width = min(block, m - j)
             scores = scores_buffer[: height * width].reshape(height, width)
             np.dot(queries[i : i + height], keys[j : j + width].T, scores)
             adjust(scores, i, j, kinds[a, b], bias, mask, parameters)
@@ -968,13 +999,28 @@ def _online_softmax(scores, top, total, result):
                 result[r, c] *= shrink
 
 
-@compiled("float64(float64[::1])", fastmath={"nnan", "nsz"})
+@compiled("float64(float64[::1])")
 def _largest(row):
-    """Return the maximum. (That there is no NaN is a promise that lets the loop use vectors.)"""
-    highest = -np.inf
-    for c in range(row.size):
-        highest = max(highest, row[c])
-    return highest
+    """Return the maximum; NaN is passed over.
+
+    Eight maxima side by side: one alone would wait for each comparison before the next.
+    """
+    a = b = c = d = e = f = g = h = -np.inf
+    whole = row.size - row.size % 8
+    for j in range(0, whole, 8):
+        a, b = _larger(row[j], a), _larger(row[j + 1], b)
+        c, d = _larger(row[j + 2], c), _larger(row[j + 3], d)
+        e, f = _larger(row[j + 4], e), _larger(row[j + 5], f)
+        g, h = _larger(row[j + 6], g), _larger(row[j + 7], h)
+    for j in range(whole, row.size):
+        a = _larger(row[j], a)
+    a, b, c, d = _larger(a, b), _larger(c, d), _larger(e, f), _larger(g, h)
+    return _larger(_larger(a, b), _larger(c, d))
+
+
+@compiled("float64(float64, float64)", forceinline=True)
+def _larger(x, y):
+    return x if x > y else y
 
 
 @compiled("float64(float64[::1], float64)", fastmath=_ANY_ORDER)
@@ -1018,29 +1064,29 @@ def _adjust(scores, i, j, kind, bias, mask, parameters):
 
 @compiled(
     "void(float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1], float64[::1], "
-    "float64[::1], int64, int64, int8[:,::1], "
+    "float64[::1], int64, int8[:,::1], "
     f"FunctionType({_ADJUST}), float64[:,:], boolean[:,::1], float64[::1], "
     "float64[:,::1], float64[:,::1], float64[:,::1], float64[:,:])",
     fastmath=_CONTRACT,
 )
 def _backward(
-    queries, keys, values, upstream, logs, mean_slopes, rows, columns, kinds, adjust, bias, mask,
+    queries, keys, values, upstream, logs, mean_slopes, block, kinds, adjust, bias, mask,
     parameters, query_slopes, key_slopes, value_slopes, bias_slopes,
 ):  # fmt: skip
     """Add up the slopes, block by block; the weights come out of the logarithms again."""
     (n, d), (m, p) = queries.shape, values.shape
-    height, width = min(rows, n), min(columns, m)
+    height, width = min(block, n), min(block, m)
     weights_buffer, slopes_buffer = np.empty(height * width), np.empty(height * width)
     part = np.empty(max(height, width) * max(d, p))
     for a in range(kinds.shape[0]):
-        i = a * rows
-        height = min(rows, n - i)
+        i = a * block
+        height = min(block, n - i)
         q, u = queries[i : i + height], upstream[i : i + height]
         for b in range(kinds.shape[1]):
             if kinds[a, b] == EMPTY:
                 continue
-            j = b * columns
-            width = min(columns, m - j)
+            j = b * block
+            width = min(block, m - j)
             k, v = keys[j : j + width], values[j : j + width]
             weights = weights_buffer[: height * width].reshape(height, width)
             slopes = slopes_buffer[: height * width].reshape(height, width)
@@ -1096,12 +1142,12 @@ def _problem(queries, keys, values, scale, bias, mask, causal):
     mask = _NO_MASK if mask is None else _as_mask(mask, n, m)
     if causal:
         _same_for_causal(n, m, ("queries", "keys"))
-    rows, columns = _ROWS, _ROWS if causal else _COLUMNS
-    kinds = np.full((-(-n // rows), -(-m // columns)), FULL, dtype=np.int8)
+    block = _CAUSAL_BLOCK if causal else _BLOCK
+    kinds = np.full((-(-n // block), -(-m // block)), FULL, dtype=np.int8)
     if causal:
         kinds = np.tril(kinds)
         np.fill_diagonal(kinds, PARTIAL)
-    rule = _Rule(rows, columns, kinds, _adjust.compile(), bias, mask, _NO_PARAMETERS)
+    rule = _Rule(block, kinds, _adjust.compile(), bias, mask, _NO_PARAMETERS)
     return queries * scale, keys, values, rule, scale
 
 

@@ -1,4 +1,6 @@
 import platform
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -377,8 +379,7 @@ def test_empty_blocks_are_not_computed():
 # Compiled loops and bad input
 
 
-@pytest.mark.parametrize("loop", [at._largest, at._exponentials], ids=["largest", "exponentials"])
-def test_loops_are_vectorised(loop):
+def test_the_exponentials_are_vectorised():
     import numba
 
     if platform.machine() not in ("x86_64", "AMD64"):
@@ -387,18 +388,52 @@ def test_loops_are_vectorised(loop):
         pytest.skip("bounds checks forbid vectors")
     if numba.config.CPU_NAME == "generic":
         pytest.skip("no packed instructions were found for this simulated processor")
+    loop = at._exponentials
+    loop.compile()  # teaches numba what a compiled helper is
     fresh = numba.njit(loop.signature, **loop.options)(loop.py_func)
     assembly = "\n".join(fresh.inspect_asm().values())
-    packed = ("%ymm", "%zmm")
-    assert any(
-        f"{word}pd\t{name}" in assembly or name in assembly
-        for word in ("max", "mul", "add")
-        for name in packed
-    )
+    packed = ("mulpd", "addpd", "pd\t%ymm", "pd\t%zmm")
+    assert any(word in assembly for word in packed)
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 31, 64])
+def test_the_largest_is_found_at_every_place(size):
+    for place in range(size):
+        row = -np.arange(1.0, size + 1.0)
+        row[place] = 5.0
+        assert at._largest(row) == 5.0
+    assert at._largest(np.full(size, -np.inf)) == -np.inf
+
+
+def test_no_weights_are_stored():
+    """8192 x 8192 weights would be 512 MB; a process of its own tells the largest it ever was."""
+    pytest.importorskip("resource")
+    if not sys.platform.startswith("linux"):
+        pytest.skip("the unit of ru_maxrss is Linux's")
+    script = """
+import resource
+import numpy as np
+from kernellab.compute import attention as at
+def near(i, j, parameters):
+    return abs(i - j) < 40
+def run(n):
+    x = np.random.default_rng(0).standard_normal((n, 2))
+    at.softmax_attention(x, x, x)
+    at.softmax_attention_gradients(x, x, x, x)
+    at.flex_attention(x, x, x, mask=at.block_mask(near, n, n))
+    at.neighbourhood_attention(x, x, x, window=31)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+small = run(64)
+print(run(8192) - small)
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert int(found.stdout) < 16_000  # kilobytes
 
 
 X, LONG = np.ones((4, 2)), np.ones((6, 2))
 MASK = at.BlockMask(causal, 3, 4, 2, np.ones((2, 2), dtype=np.int8), np.empty(0))
+WRONG_KINDS = at.BlockMask(causal, 4, 4, 2, np.ones((1, 2), dtype=np.int8), np.empty(0))
 BAD = [
     (lambda: at.softmax_attention(X, X[:, :1], X), "keys must have 2 columns"),
     (lambda: at.softmax_attention(X, X, LONG), "values must have 4 rows"),
@@ -436,8 +471,12 @@ BAD = [
     (lambda: at.neighbourhood_windows(4, 6, causal=True), "window times dilation"),
     (lambda: at.block_mask(causal, 4, 4, block=0), "block must"),
     (lambda: at.block_mask(causal, 0, 4), "n must"),
-    (lambda: at.block_mask("causal", 4, 4), "mask_mod must be a function"),
+    (lambda: at.block_mask("causal", 4, 4), "mask_mod must be a plain function"),
     (lambda: at.block_mask(lambda i: True, 4, 4), "mask_mod must be a function of"),
+    (lambda: at.block_mask(lambda i, j, p: nowhere(i), 4, 4), "mask_mod must be what numba"),  # noqa: F821
+    (lambda: at.block_mask(near, 4, 4), "parameters must be as many as mask_mod reads, got 0"),
+    (lambda: at.flex_attention(X, X, X, score_mod=slope), "parameters must be as many as score"),
+    (lambda: at.flex_attention(X, X, X, mask=WRONG_KINDS), "mask must have a kind for each"),
     (lambda: at.dense_mask(causal, 4, -1), "m must"),
     (lambda: at.flex_attention(X, X, X, mask=MASK), "mask must be of 4 x 4"),
     (lambda: at.flex_attention(X, X, X, mask=X > 0), "mask must be a BlockMask"),
