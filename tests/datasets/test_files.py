@@ -20,6 +20,7 @@ LOADERS = {
     "wine.npz": "wine",
     "iris.npz": "iris",
     "social_graphs.npz": "social_graph",
+    "posterior_networks.npz": "posterior_networks",
 }
 
 
