@@ -146,13 +146,9 @@ def posterior_networks() -> bytes:
         ("direct_one_prior", "direct", 3000, 64, one_prior),
         ("range", "range", 6000, 96, None),
     ):
-        losses = []
-        for _, parameters, loss in lab.train_posterior_network(
-            sensor, steps, batch, fixed_prior=fixed
-        ):
-            losses.append(loss)
-        arrays[f"{name}_weights"] = lab.pack(parameters).astype(np.float32)
-        arrays[f"{name}_losses"] = np.array(losses[:40])
+        states = list(lab.train_posterior_network(sensor, steps, batch, fixed_prior=fixed))
+        arrays[f"{name}_weights"] = lab.pack(states[-1][1]).astype(np.float32)
+        arrays[f"{name}_losses"] = np.array([loss for *_, loss in states[:40]])
     return _npz(**arrays)
 
 
