@@ -742,12 +742,8 @@ def flex_attention(
     elif mask.kinds.shape != (-(-n // mask.block), -(-m // mask.block)):
         raise ValueError(f"mask must have a kind for each block, got shape {mask.kinds.shape}")
     else:
-        block, kinds, mask_mod, mask_parameters = (
-            mask.block,
-            mask.kinds,
-            mask.mask_mod,
-            mask.parameters,
-        )
+        block, kinds = mask.block, mask.kinds
+        mask_mod, mask_parameters = mask.mask_mod, mask.parameters
     parameters = _as_parameters(parameters)
     # The two rules' parameters travel together; the first place says where the mask's begin.
     both = np.concatenate([[float(len(parameters))], parameters, mask_parameters])
