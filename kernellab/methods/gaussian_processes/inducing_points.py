@@ -427,8 +427,11 @@ def _angles(x) -> np.ndarray:
 
 def _waves(angles, levels: int) -> np.ndarray:
     """Return 1, cos t, ..., cos(levels t), sin t, ..., sin(levels t) as rows."""
-    turns = np.arange(levels + 1)[:, None] * angles
-    return np.vstack([np.cos(turns), np.sin(turns[1:])])
+    powers = np.empty((levels + 1, len(angles)), dtype=complex)
+    powers[0], powers[1:] = 1.0, np.exp(1j * angles)
+    # e^(i l t) as a running product: one cosine and sine a point in place of one a level.
+    np.multiply.accumulate(powers, axis=0, out=powers)
+    return np.vstack([powers.real, powers.imag[1:]])
 
 
 @dataclass(frozen=True)
