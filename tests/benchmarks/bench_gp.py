@@ -66,7 +66,91 @@ def evidence(n: int) -> Row:
         )
         return np.array([value, *slopes])
 
-    return Row("GP evidence and gradient", f"n={n}, d=3", ours, {"scikit-learn": sklearn}, 1e-7)
+    peers = {
+        "scikit-learn": sklearn,
+        "GPyTorch": _gpytorch_evidence(x, y),
+        "tinygp": _tinygp_evidence(x, y),
+    }
+    return Row("GP evidence and gradient", f"n={n}, d=3", ours, peers, 1e-7)
+
+
+def _gpytorch_evidence(x, y):
+    model = []
+
+    def run():
+        import gpytorch
+        import torch
+
+        if not model:
+            model.append(_gpytorch_regressor(x, y))
+        gp, targets = model[0]
+        gp.zero_grad()
+        exact = gpytorch.mlls.ExactMarginalLogLikelihood(gp.likelihood, gp)
+        with gpytorch.settings.fast_computations(False, False, False):
+            value = exact(gp(gp.train_inputs[0]), targets) * len(y)
+        value.backward()
+        scale, lengths = gp.covar_module, gp.covar_module.base_kernel
+        # Its parameters pass through softplus; ours are logarithms.
+        slopes = [
+            (raw.grad / torch.sigmoid(raw) * actual).detach().numpy().ravel()
+            for raw, actual in (
+                (scale.raw_outputscale, scale.outputscale),
+                (lengths.raw_lengthscale, lengths.lengthscale),
+            )
+        ]
+        return np.concatenate([[value.item()], *slopes])
+
+    return run
+
+
+def _gpytorch_regressor(x, y):
+    import gpytorch
+    import torch
+
+    class Model(gpytorch.models.ExactGP):
+        def __init__(self, points, targets, likelihood):
+            super().__init__(points, targets, likelihood)
+            self.mean_module = gpytorch.means.ZeroMean()
+            self.covar_module = gpytorch.kernels.ScaleKernel(
+                gpytorch.kernels.RBFKernel(ard_num_dims=3)
+            )
+
+        def forward(self, points):
+            return gpytorch.distributions.MultivariateNormal(
+                self.mean_module(points), self.covar_module(points)
+            )
+
+    points, targets = torch.from_numpy(x), torch.from_numpy(y)
+    gp = Model(points, targets, gpytorch.likelihoods.GaussianLikelihood()).double()
+    gp.likelihood.noise = 0.1
+    gp.covar_module.outputscale = 1.5
+    gp.covar_module.base_kernel.lengthscale = torch.tensor([0.7, 1.0, 1.9], dtype=torch.float64)
+    return gp.train(), targets
+
+
+def _tinygp_evidence(x, y):
+    compiled = []
+
+    def build():
+        import jax
+        import tinygp
+
+        jax.config.update("jax_enable_x64", True)
+
+        def value(theta):
+            scale = tinygp.transforms.Linear(jax.numpy.exp(-theta[1:]), tinygp.kernels.ExpSquared())
+            gp = tinygp.GaussianProcess(jax.numpy.exp(theta[0]) * scale, x, diag=0.1)
+            return gp.log_probability(y)
+
+        return jax.jit(jax.value_and_grad(value))
+
+    def run():
+        if not compiled:
+            compiled.append(build())
+        value, slopes = compiled[0](np.log([1.5, 0.7, 1.0, 1.9]))
+        return np.concatenate([[value], slopes])
+
+    return run
 
 
 def prediction(n: int) -> Row:
