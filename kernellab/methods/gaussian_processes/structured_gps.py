@@ -33,7 +33,7 @@ from kernellab.compute.checks import (
 from kernellab.compute.gp import Prediction
 from kernellab.compute.kernels import Periodic, as_kernel
 from kernellab.compute.likelihoods import Likelihood
-from kernellab.compute.state_space import smooth_messages
+from kernellab.compute.state_space import smooth_messages, state_space
 from kernellab.compute.vecchia import Vecchia, maximin_order, nearest_predecessors
 
 # ------------------------------------------------------------------------------------------------
@@ -84,6 +84,8 @@ def neighbour_kl(model: Vecchia, logdet: float) -> float:
 
     Parameters: model, a ``Vecchia``; logdet, log det(K + noise I). Cost: O(n).
     """
+    if not isinstance(model, Vecchia):
+        raise ValueError(f"model must be a compute.vecchia.Vecchia, got {type(model).__name__}")
     logdet = float(as_vector("logdet", [logdet])[0])
     return max(0.5 * (float(np.log(model.variances).sum()) - logdet), 0.0)
 
@@ -98,17 +100,20 @@ def sic_factor(gram, pattern) -> np.ndarray:
     Paper: variational-sparse-inverse-cholesky (Cao et al. 2023, arXiv:2301.13303)
 
     Parameters: gram (n, n), symmetric positive definite; pattern, n lists of earlier row numbers.
-    Raises ValueError for other shapes, a number that is not earlier, or a singular block.
-    Cost: O(n m^3) for lists of m.
+    Raises ValueError for other shapes, a number that is not earlier or comes twice, or a singular
+    block. Cost: O(n m^3) for lists of m.
     """
     gram = symmetric("gram", gram)
-    pattern = [np.asarray(near, dtype=np.int64).ravel() for near in pattern]
+    pattern = [np.asarray(near).ravel() for near in pattern]
     if len(pattern) != len(gram):
         raise ValueError(f"pattern must have {len(gram)} lists, got {len(pattern)}")
     factor = np.zeros_like(gram)
     for i, near in enumerate(pattern):
-        if near.size and not (near.min() >= 0 and near.max() < i):
-            raise ValueError(f"pattern[{i}] must hold numbers from 0 to {i - 1}")
+        if near.size and not (near.dtype.kind in "iu" and near.min() >= 0 and near.max() < i):
+            raise ValueError(f"pattern[{i}] must hold whole numbers, none below 0 or above {i - 1}")
+        if len(np.unique(near)) < near.size:
+            raise ValueError(f"pattern[{i}] must hold each number once")
+        near = near.astype(np.int64)
         left = gram[i, i]
         if near.size:
             b = linalg.solve(gram[np.ix_(near, near)], gram[near, i])
@@ -124,11 +129,17 @@ def sic_factor(gram, pattern) -> np.ndarray:
 
 
 def factor_kl(gram, factor) -> float:
-    """Return KL(N(0, K) || N(0, (U^T U)^-1)) for a lower triangular U (n, n). Cost: O(n^3)."""
+    """Return KL(N(0, K) || N(0, (U^T U)^-1)) for a lower triangular U (n, n).
+
+    Raises ValueError for another shape, entries above the diagonal, or a diagonal that is not
+    positive. Cost: O(n^3).
+    """
     lower = linalg.cholesky(symmetric("gram", gram)).lower
     factor = as_matrix("factor", factor, columns=len(lower), rows=len(lower))
     positive("the least diagonal entry of factor", float(np.diagonal(factor).min()))
-    ratio = np.tril(factor) @ lower
+    if np.triu(factor, 1).any():
+        raise ValueError("factor must be lower triangular, got entries above its diagonal")
+    ratio = factor @ lower
     logs = float(np.log(np.diagonal(ratio)).sum())
     return max(0.5 * (float(np.vdot(ratio, ratio)) - len(lower)) - logs, 0.0)
 
@@ -796,6 +807,8 @@ def bootstrap_omega(fitted: QuasiPeriodicFit, k: int, draws: int, rng=0) -> np.n
 
     Raises ValueError for arguments that do not fit. Cost: that of ``draws`` fits.
     """
+    if not isinstance(fitted, QuasiPeriodicFit):
+        raise ValueError(f"fitted must be a QuasiPeriodicFit, got {type(fitted).__name__}")
     k = integer("k", k, low=2)
     series = fitted.model.sample(k, integer("draws", draws, low=1), as_rng(rng))
     return np.array([fit_quasi_periodic(y, fitted.model.period).omega for y in series])
@@ -845,9 +858,12 @@ class FunctionalTucker:
         self.indices = as_matrix("indices", indices)
         n, modes = self.indices.shape
         self.y = as_vector("y", y, length=n)
+        if not isinstance(kernels, (list, tuple)) or len(kernels) != modes:
+            raise ValueError(f"kernels must be a list, one for each of {modes} modes")
+        for kernel in kernels:
+            if kernel is not None:
+                state_space(kernel)  # refuses a kernel without a state
         self.kernels = list(kernels)
-        if len(self.kernels) != modes:
-            raise ValueError(f"kernels must be one for each of {modes} modes, got {len(kernels)}")
         ranks = [ranks] * modes if np.ndim(ranks) == 0 else list(ranks)
         if len(ranks) != modes:
             raise ValueError(f"ranks must be one number or {modes}, got {len(ranks)}")
@@ -877,7 +893,8 @@ class FunctionalTucker:
         return float(np.abs(self._fitted() - before).max())
 
     def run(self, sweeps: int = 30, tolerance: float = 1e-5) -> "FunctionalTucker":
-        """Sweep until the fits move by less than ``tolerance`` (in units of y); return self."""
+        """Sweep until the fits move by less than ``tolerance`` (in r.m.s. of y); return self."""
+        tolerance = nonnegative("tolerance", tolerance)
         for _ in range(integer("sweeps", sweeps, low=1)):
             if self.sweep() < tolerance * math.sqrt(self._spread):
                 break
