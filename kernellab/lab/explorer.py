@@ -534,7 +534,8 @@ class _Run:
         """Advance the generator; on screen, draw a result up to eight times a second."""
         explorer, step, drawn_at = self._explorer, None, 0.0
         with explorer._sentences():
-            if self._steps is None:
+            fresh = self._steps is None
+            if fresh:
                 self._steps = iter(explorer._compute(**self._values))
             ended = True
             for step in self._steps:
@@ -547,9 +548,12 @@ class _Run:
                     self._draw(step)
                     drawn_at = time.perf_counter()
             self.state = "finished" if ended else "stopped"
-            if step is None:
+            if step is not None:
+                self._draw(step)
+            elif fresh:
                 raise ValueError("the computation ended without a single step")
-            self._draw(step)
+            else:  # it was stopped at its very last step: all is drawn already
+                explorer._present()
             return
         self.state = "failed"
         explorer._present()

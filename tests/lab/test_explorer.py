@@ -431,6 +431,27 @@ def test_stop_and_continue(button):
     assert button.run_state == "finished" and button.result == 25.0
 
 
+def test_a_run_stopped_at_its_very_last_step_can_be_continued(explorers):
+    def single(n, rate):
+        time.sleep(0.05)
+        yield Step(1.0, n * rate, "one step of one")
+
+    button = explorers(
+        name="single",
+        compute=single,
+        view=slow_view,
+        run="button",
+        controls={"n": int_slider(2, 60, 10), "rate": log_slider(0.1, 10, 1.0)},
+        scenes=(Scene("Ten", "Look."), Scene("Two", "See.", n=2), Scene("Fast", "Note.", rate=3.0)),
+    )
+    button.start()
+    button.stop()
+    assert button.run_state == "stopped" and button.result == 10.0
+    button.resume()
+    button.wait(5)
+    assert button.run_state == "finished" and button.result == 10.0 and button.error is None
+
+
 def test_intermediate_results_are_drawn_but_not_all_of_them(button):
     button.set(n=28)
     before = button.figure.frame
