@@ -387,14 +387,16 @@ def neighbour_gradient(kernel, x, y, noise, inducing, neighbours, mean, deviatio
     d/dlog s_S = -(n/b) a^2 s^2 / noise - (M/H)/b (diag(K_SS^-1) s^2 - 1), summed over the batch.
 
     Parameters: as in ``NeighbourGP`` and its ``bound``. Raises ValueError for arguments that do
-    not fit. Cost: O(b H^3 + M).
+    not fit. Cost: O(b H^3 + M), and O(b M d) to search the neighbours.
     """
     local = local_weights(kernel, inducing, x, neighbours, inverses=True)
     members, a = local.members, local.weights
     y, noise = as_vector("y", y, length=len(members)), positive("noise", noise)
     mean = as_vector("mean", mean, length=len(inducing))
     deviations = as_vector("deviations", deviations, length=len(inducing))
-    share = integer("n_total", n_total, low=1) / len(members)
+    if deviations.min() <= 0:
+        raise ValueError(f"deviations must be positive, got {deviations.min():.3g}")
+    share = integer("n_total", n_total, low=len(members)) / len(members)
     price = len(mean) / (neighbours * len(members))
     m, squares = mean[members], deviations[members] ** 2
     residual = (y - np.sum(a * m, axis=1)) / noise
@@ -561,6 +563,9 @@ class CircleFeatures(InducingFeatures):
         self.levels = (
             kernel.levels if levels is None else integer("levels", levels, 1, kernel.levels)
         )
+        least = kernel.coefficients()[: self.levels + 1].min()
+        if not least > 0.0:
+            raise ValueError(f"kernel must give weight to each level kept, got {least:.3g}")
         self.smoothed = bool(smoothed)
 
     def gram(self):
@@ -781,8 +786,8 @@ def fit_coreset(kernel, x, y, noise: float, inducing, weights=None) -> CoresetGP
 
     Cost: O(n M^2), and O(M^3) for each of some 50 steps.
     """
-    sparse = SparseGP(kernel, x, y, noise, inducing)
-    points = sparse.features.points
+    points = as_matrix("inducing", inducing)
+    sparse = SparseGP(kernel, x, y, noise, points)
     gram = sparse.kernel.gram(points)
     factor = linalg.cholesky(gram)
     w = factor.solve(sparse.inducing_posterior().mean)
@@ -839,7 +844,7 @@ def train_coreset(
     kernel, x, y, noise, inducing : as in ``fit_coreset``; the points Z stay where they are
     steps, batch, step : how many steps, points in each, Adam's step
     tempered : False keeps beta = 1
-    every : yield after each ``every`` steps
+    every : yield after each ``every`` steps; at most ``steps``
     rng : ``numpy.random.Generator`` or seed
 
     Yields
@@ -856,7 +861,7 @@ def train_coreset(
     gram, cross = kernel.gram(inducing), kernel.gram(inducing, x)
     targets, logs = np.zeros(len(inducing)), np.zeros(len(inducing))
     adam = Adam([targets, logs], step=step)
-    every = integer("every", every, low=1)
+    every = integer("every", every, low=1, high=integer("steps", steps, low=1))
     for number, chosen, share in _batches(len(x), steps, batch, rng):
         k = cross[:, chosen]
         root = np.exp(0.5 * logs) / math.sqrt(noise)
@@ -905,7 +910,7 @@ def train_free(
     raw = raw if whitened else factor.lower.copy()
     raw[np.diag_indices(len(raw))] = np.log(np.diagonal(raw))
     adam = Adam([mean, raw], step=step)
-    every = integer("every", every, low=1)
+    every = integer("every", every, low=1, high=integer("steps", steps, low=1))
     for number, chosen, share in _batches(len(x), steps, batch, rng):
         a, root = weights[:, chosen], _root(raw)
         by_mean = share * a @ (y[chosen] - a.T @ mean) / noise - precision @ mean
@@ -974,6 +979,8 @@ def warp(kind: str, values, numbers):
         raise ValueError(
             f"numbers must have shape ({len(values)}, C, {WARPS[kind]}), got {numbers.shape}"
         )
+    if not np.isfinite(numbers).all():
+        raise ValueError("numbers must be finite")
     bent = np.tanh(numbers[:, None])
     f = values[:, :, None]
     a, b = np.exp(2.0 * bent[..., 0]), numbers[:, None, :, 1]
@@ -984,7 +991,7 @@ def warp(kind: str, values, numbers):
         d, angle = np.exp(bent[..., 2]), np.arcsinh(f)
         inner = np.clip(d * angle + bent[..., 3], -60.0, 60.0)
         shape, rise = np.sinh(inner), np.cosh(inner)
-        slope = rise * d / np.sqrt(1.0 + f**2)
+        slope = rise * d / np.hypot(1.0, f)
         by[..., 2] = a * rise * d * angle * (1.0 - bent[..., 2] ** 2)
         by[..., 3] = a * rise * (1.0 - bent[..., 3] ** 2)
     by[..., 0] = a * shape * 2.0 * (1.0 - bent[..., 0] ** 2)
@@ -1080,6 +1087,17 @@ class TransformedGP:
     with_gp: bool = True
     everywhere: bool = False
 
+    def __post_init__(self):
+        as_kernel(self.kernel)
+        m = len(as_matrix("inducing", self.inducing))
+        as_vector("mean", self.mean, length=m)
+        _check_root("root", self.root, m)
+        one_of("kind", self.kind, tuple(WARPS))
+        wanted = integer("classes", self.classes, low=2) * WARPS[self.kind]
+        if self.network[-1][1].size != wanted:
+            given = self.network[-1][1].size
+            raise ValueError(f"network must have {wanted} outputs, got {given}")
+
     def latent(self, x) -> Prediction:
         """Return mean and variance (n,) of f_0 at x (n, d). Cost: O(n M^2 + M^3)."""
         weights, left = _whiten(self.kernel, self.inducing, x)
@@ -1100,6 +1118,12 @@ class TransformedGP:
         mean, variance = self.latent(x)
         values = self.warped(x, mean[:, None] + np.sqrt(variance)[:, None] * nodes)
         return np.einsum("q,nqc->nc", shares, _softmax(values))
+
+
+def _check_root(name, root, m):
+    root = as_matrix(name, root, columns=m, rows=m)
+    if np.diagonal(root).min() <= 0:
+        raise ValueError(f"{name} must have a positive diagonal, got {np.diagonal(root).min():.3g}")
 
 
 def _softmax(values):
@@ -1211,6 +1235,15 @@ class IndependentGPs:
     inducing: np.ndarray
     means: np.ndarray
     roots: np.ndarray
+
+    def __post_init__(self):
+        c, m = len(self.kernels), len(as_matrix("inducing", self.inducing))
+        as_matrix("means", self.means, columns=m, rows=c)
+        if len(self.roots) != c:
+            raise ValueError(f"roots must be {c}, one a class, got {len(self.roots)}")
+        for kernel, root in zip(self.kernels, self.roots, strict=True):
+            as_kernel(kernel)
+            _check_root("roots", root, m)
 
     def latent(self, x) -> Prediction:
         """Return means and variances (C, n) at x (n, d). Cost: O(C (n M^2 + M^3))."""

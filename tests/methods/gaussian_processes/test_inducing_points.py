@@ -1,6 +1,7 @@
 """Inducing points: plain references, closed forms, bad input; the claims and their controls."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -610,6 +611,84 @@ def test_one_process_classifies_like_ten_and_needs_its_maps(seed):
     assert right["one"] > right["ten"] - 0.03 > right["one map"]
 
 
+@functools.cache
+def loss_on_greys(seed, **options):
+    grey = photograph("camera", 64).ravel()
+    labels = np.searchsorted(np.quantile(grey, (0.25, 0.5, 0.75)), grey)
+    order = np.random.default_rng(seed).permutation(4096)
+    train, test = order[:600], order[3000:]
+    places = np.stack(np.meshgrid(np.arange(64.0), np.arange(64.0), indexing="ij"), -1)
+    x, line = (places.reshape(-1, 2) - 31.5) / 32, (np.arange(8) - 3.5) / 4
+    z = np.stack(np.meshgrid(line, line, indexing="ij"), -1).reshape(-1, 2)
+    run = ip.train_transformed(
+        Matern32(0.4), x[train], labels[train], 4, z, steps=120, step=0.03, rng=seed, **options
+    )
+    (*_, (_, gp)) = run
+    return -np.mean(np.log(gp.probabilities(x[test])[np.arange(len(test)), labels[test]]))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_process_adds_detail_that_neither_its_maps_nor_one_map_have(seed):
+    both, maps = loss_on_greys(seed), loss_on_greys(seed, with_gp=False)
+    assert both < maps - 0.05 < loss_on_greys(seed, everywhere=True)
+
+
+def counted(kind, setting, work):
+    """How many values of a kernel some work asks for."""
+    asked = []
+
+    class Counted(kind):
+        def _gram(self, x, y):
+            asked.append(len(x) * len(y))
+            return super()._gram(x, y)
+
+        def _paired(self, x, y):
+            asked.append(len(x))
+            return super()._paired(x, y)
+
+    work(Counted(setting))
+    return sum(asked)
+
+
+def test_kernel_values_of_a_local_step_stop_growing():
+    x, y, _ = data(50)
+    values = {"local": [], "all": []}
+    for m in (100, 400, 800):
+        z, zero, one = np.random.default_rng(1).random((m, 2)), np.zeros(m), np.ones(m)
+
+        def local(kernel, z=z, zero=zero, one=one):
+            return ip.neighbour_gradient(kernel, x, y, 0.1, z, 10, zero, one, 50)
+
+        def full(kernel, z=z, zero=zero, one=one):
+            return VariationalGP(kernel, z, zero, one).predict(x)
+
+        values["local"].append(counted(Matern32, 0.1, local))
+        values["all"].append(counted(Matern32, 0.1, full))
+    # 50 points with 10 neighbours: 10 values to x and 55 among the neighbours for each.
+    assert values["local"] == [50 * 65] * 3
+    assert values["all"] == [m * m + 50 * m for m in (100, 400, 800)]
+
+
+@pytest.mark.parametrize("classes", [2, 50])
+def test_kernel_values_of_one_process_do_not_grow_with_the_classes(classes):
+    rng = np.random.default_rng(0)
+    x, z, labels = rng.normal(size=(30, 2)), rng.normal(size=(8, 2)), np.arange(30) % classes
+    network = ip.dense_network([2, 4, 2 * classes], 0)
+
+    def one(kernel):
+        gp = ip.TransformedGP(kernel, z, np.zeros(8), np.eye(8), network, "affine", classes)
+        return ip.transformed_step(gp, x, labels)
+
+    def many(kernel):
+        roots = np.array([np.eye(8)] * classes)
+        gp = ip.IndependentGPs((kernel,) * classes, z, np.zeros((classes, 8)), roots)
+        return ip.independent_step(gp, x, labels, 4, 0)
+
+    values = 8 * 8 + 8 * 30
+    assert counted(Gaussian, 1.0, one) == values
+    assert counted(Gaussian, 1.0, many) == classes * values
+
+
 # Bad input
 
 X, Y, Z = data()
@@ -633,6 +712,8 @@ ONE = np.ones(12)
         (lambda: ip.fit_neighbours(KERNEL, X, Y[1:], 0.1, Z, 3), "y must have length 40"),
         (lambda: next(ip.train_neighbours(KERNEL, X, Y, 0.1, Z, 3, batch=41)), "batch must be"),
         (lambda: ip.neighbour_gradient(KERNEL, X, Y, 0.1, Z, 3, ONE, ONE[1:], 40), "deviations"),
+        (lambda: ip.neighbour_gradient(KERNEL, X, Y, 0.1, Z, 3, ONE, -ONE, 40), "deviations"),
+        (lambda: ip.neighbour_gradient(KERNEL, X, Y, 0.1, Z, 3, ONE, ONE, 39), "n_total must be"),
         (lambda: ip.on_circle([[1.0]]), "angles must"),
         (lambda: ip.CircleKernel(0.0), "lengthscale must be a positive"),
         (lambda: ip.CircleKernel(1.0, 0), "levels must be"),
@@ -641,16 +722,26 @@ ONE = np.ones(12)
         (lambda: ip.CircleFeatures(KERNEL, [0.0]), "kernel must be a CircleKernel"),
         (lambda: ip.CircleFeatures(CIRCLE, [0.0], levels=61), "levels must be"),
         (lambda: ip.CircleFeatures(CIRCLE, []), "directions must"),
+        (lambda: ip.CircleFeatures(ip.CircleKernel(1e300, 3), [0.0]), "kernel must give weight"),
         (lambda: ip.OrthogonalGP(KERNEL, X, Y, -1.0, Z, Z), "noise must be a positive"),
         (lambda: ip.OrthogonalGP(KERNEL, X, Y, 0.1, Z, Z[:, :1]), "extra must have 2 columns"),
         (lambda: ip.CoresetGP(KERNEL, Z, ONE, -ONE, 0.1), "weights must not be negative"),
         (lambda: ip.CoresetGP(KERNEL, Z, ONE[1:], ONE, 0.1), "targets must have length 12"),
         (lambda: ip.CoresetGP(KERNEL, Z, ONE, ONE, 0.1).bound(X, Y[1:]), "y must have length"),
         (lambda: ip.fit_coreset(KERNEL, X, Y, 0.1, Z, 0 * ONE), "weights must be positive"),
+        (lambda: ip.fit_coreset(CIRCLE, X, Y, 0.1, ip.CircleFeatures(CIRCLE, [0.0])), "inducing"),
         (lambda: next(ip.train_coreset(KERNEL, X, Y, 0.1, Z, steps=0)), "steps must be"),
+        (lambda: next(ip.train_free(KERNEL, X, Y, 0.1, Z, steps=9, every=10)), "every must be"),
         (lambda: next(ip.train_free(KERNEL, X, Y, 0.1, Z[:, :1])), "inducing must have 2 columns"),
         (lambda: ip.warp("cubic", X, np.ones((40, 2, 2))), "kind must be"),
         (lambda: ip.warp("affine", X, np.ones((40, 2, 4))), "numbers must have shape"),
+        (lambda: ip.warp("affine", X, np.full((40, 2, 2), np.nan)), "numbers must be finite"),
+        (lambda: replace(toy(), mean=ONE), "mean must have length 6"),
+        (lambda: replace(toy(), root=0 * toy().root), "root must have a positive diagonal"),
+        (lambda: replace(toy(), classes=4), "network must have 8 outputs"),
+        (lambda: replace(toy(), kind="no"), "kind must be"),
+        (lambda: ip.IndependentGPs((KERNEL,) * 2, Z, np.ones((2, 12)), []), "roots must be 2"),
+        (lambda: ip.IndependentGPs((KERNEL,) * 2, Z, np.ones((1, 12)), []), "means must have"),
         (lambda: ip.expected_log_softmax(np.ones((2, 2)), [0, 1], [1.0]), "values must be"),
         (lambda: ip.expected_log_softmax(np.ones((2, 1, 3)), [0, 3], [1.0]), "labels must lie"),
         (lambda: ip.expected_log_softmax(np.ones((2, 1, 3)), [0.5, 1], [1.0]), "whole numbers"),
