@@ -18,8 +18,6 @@ def rows() -> Iterator[Row]:
         yield depth(n)
     for n in (100, 1000):
         yield p_values(n)
-    for n in (64, 256):
-        yield convex_widths(n)
     for n in (1000, 10000):
         yield confidence(n)
 
@@ -116,45 +114,6 @@ def p_values(n: int) -> Row:
         return np.minimum(compute_hoeffding_bentkus_p_value(risks, n, 0.1).ravel(), 1.0)
 
     return Row("Hoeffding-Bentkus, 200 losses", f"n={n}", ours, {"MAPIE": mapie}, tolerance=1e-6)
-
-
-def convex_widths(n: int) -> Row:
-    """Widenings of eight pixel groups of least length; the peer takes SLSQP."""
-    rng = np.random.default_rng(0)
-    groups = np.arange(64) % 8
-    truth = rng.normal(size=(n, 64)) * (0.3 + 0.2 * groups)
-    lower, upper = np.full_like(truth, -0.4), np.full_like(truth, 0.4)
-
-    def ours():
-        return np.array([pt.group_widths(truth, lower, upper, groups, 0.2).mean()])
-
-    def scipy():
-        from scipy.optimize import minimize
-
-        gap = np.abs(truth)
-
-        def risk(w):
-            ratio = 4.0 * gap / (0.8 + 2 * w[groups])
-            return 0.2 - np.maximum(ratio - 1.0, 0.0).mean()
-
-        def slope(w):
-            room = 0.8 + 2 * w[groups]
-            counted = 4.0 * gap / room > 1.0
-            each = (counted * 8.0 * gap / room**2).sum(axis=0) / truth.size
-            return np.bincount(groups, each)
-
-        found = minimize(
-            lambda w: (w.mean(), np.full(8, 1 / 8)),
-            np.ones(8),
-            jac=True,
-            bounds=[(0, None)] * 8,
-            constraints={"type": "ineq", "fun": risk, "jac": slope},
-            method="SLSQP",
-            options={"ftol": 1e-9, "maxiter": 500},
-        )
-        return np.array([found.x.mean()])
-
-    return Row("K-RCPS widenings", f"n={n}", ours, {"SciPy SLSQP": scipy}, tolerance=1e-3)
 
 
 def confidence(n: int) -> Row:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize, minimize_scalar
 from scipy.special import ndtr, ndtri
 from scipy.stats import binomtest, norm
 
@@ -343,12 +343,6 @@ def test_thresholds():
     assert pt.acceptance_threshold(score, 0.3) == 7.0
     assert pt.acceptance_threshold(score, 1.0) == 0.0
     assert np.mean(score >= pt.acceptance_threshold(score, 0.0)) <= 0.1
-    right = np.array([0, 0, 0, 0, 1, 0, 1, 1, 1, 1.0])
-    limit = pt.class_thresholds(score, np.zeros(10), right, 0.2, 2)
-    assert limit[0] == 4.0 and np.isinf(limit[1])
-    assert np.mean(right[score >= limit[0]]) >= 0.8
-    tied = pt.class_thresholds(np.ones(4), np.zeros(4), [1, 0, 0, 0], 0.1, 1)
-    assert np.isinf(tied[0])  # a tie cannot be split
 
 
 # 4. Intervals
@@ -415,28 +409,40 @@ def test_convex_bound_is_one_outside(restored):
             assert np.all(bound[outside] >= 1 - 1e-9) and bound.min() >= 0
 
 
-@pytest.mark.compiled
-def test_group_widths_solve_the_convex_program(restored):
+@pytest.mark.parametrize(("eps", "gamma"), [(0.3, 0.5), (0.05, 0.3), (0.1, 0.7)])
+def test_group_widths_solve_the_convex_program(restored, eps, gamma):
+    """Two groups: for each widening of one, the least of the other; then the best pair."""
     truth, lower, upper = (part[:30] for part in narrowed(restored, 0.5))
-    groups, eps = np.arange(64) % 3, 0.3
-    widths = pt.group_widths(truth, lower, upper, groups, eps, 0.5)
-    assert naive.bound_mean(truth, lower, upper, widths, 1.0) <= eps + 1e-6
-    sizes = np.bincount(groups)
+    groups, odds = (np.arange(64) % 3 > 0).astype(int), gamma / (1 - gamma)
+    sizes = np.bincount(groups) / 64
 
-    def risk(w):
-        return eps - pt.convex_bound(truth, lower, upper, w[groups], 0.5).mean()
+    def over(first, second):
+        widths = np.array([first, second])[groups]
+        return pt.convex_bound(truth, lower, upper, widths, gamma).mean() - eps
 
-    found = minimize(
-        lambda w: np.sum(sizes * w) / 64,
-        np.full(3, 0.5),
-        bounds=[(0, None)] * 3,
-        constraints={"type": "ineq", "fun": risk},
-        method="SLSQP",
-        options={"ftol": 1e-10, "maxiter": 300},
-    )
-    assert widths.mean() == pytest.approx(found.fun, abs=2e-4)
+    def length(first):
+        second = brentq(lambda w: over(first, w), 0, 100) if over(first, 0) > 0 else 0.0
+        return sizes @ [first, second] if over(first, second) < 1e-6 else np.inf
+
+    enough = brentq(lambda w: over(w, 100.0), 0, 100) if over(0, 100.0) > 0 else 0.0
+    best = minimize_scalar(length, bounds=(enough + 1e-6, enough + 2), options={"xatol": 1e-5}).fun
+    widths = pt.group_widths(truth, lower, upper, groups, eps, gamma)
+    assert naive.bound_mean(truth, lower, upper, widths, odds) <= eps + 1e-6
+    assert widths.mean() == pytest.approx(best, rel=2e-3)
     lax = pt.group_widths(truth, lower, upper, groups, 1.0, 0.0)
     assert lax.max() <= widths.max()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.floats(-6, 6), st.sampled_from([0.0, 0.5, 0.95]))
+def test_group_widths_keep_to_the_bound_in_any_unit(seed, unit, gamma):
+    rng = np.random.default_rng(seed)
+    n, groups = int(rng.integers(1, 40)), np.arange(12) % int(rng.integers(1, 13))
+    truth = 10**unit * rng.standard_cauchy((n, 12))
+    half = np.abs(truth).mean() * rng.random((n, 12)) * rng.choice([0.0, 1.0])
+    widths = pt.group_widths(truth, -half, half, groups, 0.1, gamma)
+    assert np.isfinite(widths).all() and widths.min() >= 0
+    assert pt.convex_bound(truth, -half, half, widths, gamma).mean() <= 0.1 + 1e-5
 
 
 def test_groups_are_equal_and_ranked(restored):
@@ -638,6 +644,7 @@ def test_the_ceiling_is_higher_by_root_two():
     one = pt.smoothing_radius(p, 0.5)
     assert pt.dual_radius(p, p, 0.5) / one == pytest.approx(math.sqrt(2))
     assert 1.38 < pt.dual_radius(half, half, 0.5) / one < math.sqrt(2)
+    assert np.array_equal(pt.dual_radius([1, 1, 0], [1, 0, 0.9], 0.5), [np.inf, 0, 0])
 
 
 def test_duplicated_pixels_give_both_schemes_the_same_radius():
@@ -690,6 +697,18 @@ def test_two_half_votes_pass_the_ceiling_and_texture_stops_them():
     named, radius = pt.certify(whole, large[test], 0.5, 1000, 1e-3, 1)
     assert beyond[0] >= 0.12 and beyond[1] < 0.05 and radius.max() < 1.25
     assert np.mean(named == data.labels[test]) > 0.7
+
+
+def test_two_bounds_share_the_chance_to_fail():
+    """With every vote right, each half is certified at level alpha / 2, one vote at alpha."""
+    sure = pt.Classifier([(np.zeros((1, 2)), np.array([1.0, 0.0]))])
+    x, halves = np.zeros((1, 2)), (np.array([0]), np.array([1]))
+    half = (0.01 / 2) ** (1 / 100)
+    named, radius = pt.certify_dual(sure, sure, halves, x, 0.5, 100, 0.01, 0)
+    assert named[0] == 0 and radius[0] == pytest.approx(pt.dual_radius(half, half, 0.5))
+    whole = pt.Classifier([(np.zeros((2, 2)), np.array([1.0, 0.0]))])
+    one = pt.certify(whole, x, 0.5, 100, 0.01, 0)[1]
+    assert one[0] == pytest.approx(pt.smoothing_radius(0.01 ** (1 / 100), 0.5))
 
 
 def test_certificates_survive_attacks():
@@ -750,6 +769,7 @@ M = np.ones((4, 3))
         lambda: pt.level_set_boost(M, np.zeros(4), tolerance=-1),
         lambda: pt.level_set_boost(np.empty((0, 3)), []),
         lambda: pt.level_set_boost(M, np.zeros(4), least=0),
+        lambda: pt.level_set_boost(M, np.arange(4) / 4, least=1).predict(M[:, :2]),
         lambda: pt.group_gaps([0.5], [1.0], [[1.0], [1.0]], 4),
         lambda: pt.group_gaps([0.5], [1.0, 0.0], [[1.0]], 4),
         lambda: pt.group_gaps([0.5], [1.0], [[1.0]], 0),
@@ -765,8 +785,6 @@ M = np.ones((4, 3))
         lambda: pt.gather_evidence(NET, np.ones((3, 5)), [0, 1, 2], np.ones((2, 6))),
         lambda: pt.acceptance_threshold([], 0.5),
         lambda: pt.acceptance_threshold([1.0], 1.5),
-        lambda: pt.class_thresholds([1.0, 2.0], [0], [1, 1], 0.1, 2),
-        lambda: pt.class_thresholds([1.0], [0], [1], 2.0, 2),
         lambda: pt.fit_mixture(M, [0, 0, 2, 2]),
         lambda: pt.fit_mixture(M, [0, 0, 1, 1], 0),
         lambda: pt.posterior_samples(MIX, [[1.0]], [1.0, 1.0], 3, 0),
@@ -782,12 +800,15 @@ M = np.ones((4, 3))
         lambda: pt.rcps_width(M, 0.1, 0.1),
         lambda: pt.rcps_width(np.ones((400, 3)), 0.1, 0.1, np.ones(2)),
         lambda: pt.pixel_groups(M, 4),
+        lambda: pt.excess(M, M, M - 1),
         lambda: pt.convex_bound(M, M, M, 0.0, 1.0),
+        lambda: pt.convex_bound(M, M, M, np.nan, 0.5),
         lambda: pt.group_widths(M, M, M, [0, 2, 2], 0.1),
         lambda: pt.group_widths(M, M, M, [0, 1], 0.1),
         lambda: pt.group_widths(M, M, M, [0, 1, 1], 0.0),
         lambda: pt.calibrate_intervals(M, M, M, 0.1, groups=5),
         lambda: pt.calibrate_intervals(M, M, M, 0.1, groups=2, optimise=4),
+        lambda: pt.calibrate_intervals(M, M, M, 0.1, groups=2, optimise=2, gammas=()),
         lambda: pt.sdp_relu(np.ones(2), np.ones((3, 3))),
         lambda: pt.sdp_relu([], []),
         lambda: pt.propagate(NET, np.ones(5), 0.1),
@@ -817,6 +838,8 @@ M = np.ones((4, 3))
         lambda: pt.dual_radius(0.5, np.nan, 1.0),
         lambda: pt.certify(NET, np.ones((1, 6)), 0.1, 1, 0.1, 0),
         lambda: pt.certify_dual(NET, NET, ([0], [1]), np.ones((1, 6)), 0.1, 10, 0.1, 0),
+        lambda: pt.certify_dual(NET, NET, ([0, 9], [1]), np.ones((1, 6)), 0.1, 10, 0.1, 0),
+        lambda: pt.certify_dual(NET, NET, ([0],), np.ones((1, 6)), 0.1, 10, 0.1, 0),
     ],
 )
 def test_bad_input_is_refused(wrong):
