@@ -427,6 +427,8 @@ class HyperPosterior:
             raise ValueError(
                 f"deviation must be positive, one number or {self.size}, got {deviation}"
             )
+        if deviation.min() < 1e-100:
+            raise ValueError(f"deviation must be at least 1e-100, got {deviation.min():.3g}")
         self.precision = np.full(self.size, 1.0) / deviation**2
         fits_in_memory("the squared differences", 8 * d * n * n)
         self.squares = _squares(self.x, self.x)
@@ -966,7 +968,8 @@ def fit_isotropic(features, y, kappa: float = 1.0, *, noise: float | None = None
     features = as_matrix("features", features)
     n, d = features.shape
     y, kappa = as_vector("y", y, n), positive("kappa", kappa)
-    spectrum, coordinates = feature_spectrum(features, y)
+    values, vectors = eigh_checked(features @ features.T)
+    spectrum, coordinates = clip_rounding(values), vectors.T @ y
     if spectrum[0] <= 0.0:
         raise ValueError("features must not all be 0")
     start = max(float(np.var(y)), 1e-6)
@@ -974,12 +977,11 @@ def fit_isotropic(features, y, kappa: float = 1.0, *, noise: float | None = None
     state = np.array([max(start * n / spectrum.sum(), 1e-12), noise2, 0.0, 0.0])
     iterations = _ascend(spectrum, coordinates**2, d, kappa, 1e-9, noise is None, state)
     lam, noise2, variance, error = state.tolist()
-    gram = features @ features.T
-    gram[np.diag_indices(n)] += noise2 / (kappa * lam)
-    mean = features.T @ cholesky(gram).solve(y)
-    noise = math.sqrt(noise2)
-    bound = emphasised_bound(features, y, mean, variance, lam, noise, kappa)
-    return IsotropicFit(mean, variance, lam, noise, error, bound, iterations)
+    shares = coordinates / (spectrum + noise2 / (kappa * lam))
+    mean, noise = features.T @ (vectors @ shares), math.sqrt(noise2)
+    # The bound of these very updates, in the basis where it costs O(N).
+    bound = isotropic_bounds(spectrum, coordinates, d, [lam], noise, kappa)[0]
+    return IsotropicFit(mean, variance, lam, noise, error, float(bound), iterations)
 
 
 def feature_spectrum(features, y) -> tuple[np.ndarray, np.ndarray]:
@@ -1003,6 +1005,8 @@ def isotropic_bounds(spectrum, coordinates, d: int, prior_variances, noise, kapp
     Returns (v,). Raises ValueError for arguments that do not fit. Cost: O(v n).
     """
     spectrum = as_vector("spectrum", spectrum)
+    if spectrum.min() < 0:
+        raise ValueError(f"spectrum must not be negative, got {spectrum.min():.3g}")
     powers, n = as_vector("coordinates", coordinates, spectrum.size) ** 2, spectrum.size
     d, kappa = integer("d", d, low=1), positive("kappa", kappa)
     lam, noise2 = as_vector("prior_variances", prior_variances), positive("noise", noise) ** 2
@@ -1094,19 +1098,22 @@ def fine_tune(
     ----------
     pretrained : [(W (d, h), b (h,)), anything], layers as from ``dense_network``
     x, labels : (n, d), and classes 0, 1, ... (n,)
-    kappa : >= 1; D/n is the paper's choice
+    kappa : > 0; D/n is the paper's choice
     steps, rate : of Adam
 
     Raises ValueError for arguments that do not fit. Cost: O(steps n d h).
     """
     kappa, rng = positive("kappa", kappa), as_rng(rng)
+    if len(pretrained) == 0:
+        raise ValueError("pretrained must hold a layer (W, b)")
     w1, b1 = pretrained[0]
     x = as_matrix("x", x, columns=len(w1))
     labels, steps = _as_labels(labels, len(x)), integer("steps", steps, low=1)
     hidden, classes = len(b1), int(labels.max()) + 1
     centre = [(w1, b1), (np.zeros((hidden, classes)), np.zeros(classes))]
     mean = [(w1.copy(), b1.copy()), dense_network([hidden, classes], rng)[0]]
-    log_deviation, path = np.array([math.log(0.01)]), []
+    # Not much smaller: near s = 0 the prior variances shrink with s, and kappa = 1 lingers there.
+    log_deviation, path = np.array([math.log(0.1)]), []
     adam = Adam([mean, log_deviation], step=positive("rate", rate))
     sizes = [w.size + b.size for w, b in mean]
     for t in range(steps):
@@ -1264,6 +1271,8 @@ def _logdet_one_plus(matrix, block):
 
 def as_partition(blocks, m: int) -> list[np.ndarray]:
     """Return blocks as index arrays, checked to hold each of 0 ... m-1 exactly once."""
+    if not np.iterable(blocks):
+        raise ValueError(f"blocks must be a list of index arrays, got {blocks!r}")
     parts = [np.asarray(block) for block in blocks]
     whole = np.concatenate([part.ravel() for part in parts]) if parts else np.empty(0, int)
     if any(p.ndim != 1 or p.size == 0 or p.dtype.kind not in "iu" for p in parts):
@@ -1296,6 +1305,8 @@ def output_jacobians(weights, x) -> np.ndarray:
     Parameters: weights, layers as from ``dense_network``; x (n, d). Raises ValueError for arguments
     that do not fit. Cost: O(n C P).
     """
+    if len(weights) == 0:
+        raise ValueError("weights must hold layers (W, b)")
     x, (last, bias) = as_matrix("x", x), weights[-1]
     h, c = last.shape
     below = sum(w.size + b.size for w, b in weights[:-1])
@@ -1455,6 +1466,8 @@ def best_precision(objective, low: float = 1e-3, high: float = 1e3) -> float:
         raise ValueError("low must be smaller than high")
     grid = np.linspace(low, high, 17)
     values = [objective(math.exp(t)) for t in grid]
+    if np.isnan(values).any():
+        raise ValueError("objective must not return NaN")
     top = int(np.argmax(values))
     left, right = grid[max(top - 1, 0)], grid[min(top + 1, 16)]
     golden = (math.sqrt(5.0) - 1.0) / 2.0
@@ -1516,7 +1529,7 @@ def train_with_evidence(
     Parameters: x (n, 1); y (n,); hidden; noise > 0; size and how, of the groups; rounds.
     Raises ValueError for arguments that do not fit. Cost: O(rounds (n^2 P + 20 size^3)).
     """
-    rng, x = as_rng(rng), as_matrix("x", x)
+    rng, x = as_rng(rng), as_matrix("x", x, columns=1)
     rounds = integer("rounds", rounds, low=1)
     log_delta, weights = np.zeros(2), None
     adam, path = Adam(log_delta, step=0.1), [np.ones(2)]
@@ -1536,9 +1549,10 @@ def train_with_evidence(
 def sine_data(n: int, noise: float, rng, rate: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
     """Return inputs (n, 1), uniform on [-3, 3] and sorted, and sin(rate x) + noise e (n,), rounded.
 
-    Raises ValueError for n < 1 or a negative noise. Cost: O(n log n).
+    Raises ValueError for n < 1, a negative noise or a rate <= 0. Cost: O(n log n).
     """
     n, noise, rng = integer("n", n, low=1), nonnegative("noise", noise), as_rng(rng)
+    rate = positive("rate", rate)
     x = np.sort(rng.uniform(-3.0, 3.0, n))
     return x[:, None], np.round(np.sin(rate * x) + noise * rng.standard_normal(n), 6)
 
@@ -1565,5 +1579,7 @@ def interval_coverage(mean, variance, y, level: float = 0.95) -> float:
     """
     y = as_vector("y", y)
     mean, variance = as_vector("mean", mean, y.size), as_vector("variance", variance, y.size)
+    if variance.min() < 0:
+        raise ValueError(f"variance must not be negative, got {variance.min():.3g}")
     half = ndtri(0.5 + 0.5 * between("level", level, 1e-9, 1.0 - 1e-9))
     return float(np.mean(np.abs(y - mean) <= half * np.sqrt(variance)))

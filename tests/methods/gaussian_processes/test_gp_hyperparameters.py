@@ -224,6 +224,7 @@ def test_control_with_many_points_the_gap_is_gone():
         (lambda: one([[1.0]], [1.0], centre=[0.0]), "centre"),
         (lambda: one([[1.0]], [1.0], deviation=0.0), "deviation"),
         (lambda: one([[1.0]], [1.0], deviation=[1.0, 2.0]), "deviation"),
+        (lambda: one([[1.0]], [1.0], deviation=1e-200), "deviation"),
         (lambda: one([[1.0]], [1.0]).log_density([[0.0]]), "thetas"),
         (lambda: one([[1.0]], [1.0]).regression([0.0]), "theta"),
         (lambda: gph.leapfrog(one([[1.0]], [1.0]), [0.0], [0.0] * 3, 0.1, 1), "theta"),
@@ -242,6 +243,7 @@ def test_control_with_many_points_the_gap_is_gone():
         (lambda: gph.prior_draw(5, -0.2, 0.2, 0), "length"),
         (lambda: gph.interval_coverage([0.0], [1.0], [0.0, 1.0]), "mean"),
         (lambda: gph.interval_coverage([0.0], [1.0], [0.0], level=1.5), "level"),
+        (lambda: gph.interval_coverage([0.0], [-1.0], [0.0]), "variance"),
     ],
 )
 def test_bad_input_of_the_first_section(call, match):
@@ -464,6 +466,8 @@ def test_coordinate_updates_are_the_plain_ones_in_weight_space(kappa):
     spectrum, c = gph.feature_spectrum(features, y)
     top = gph.isotropic_bounds(spectrum, c, 30, [lam], fit.noise, kappa)[0]
     assert top == pytest.approx(fit.bound, rel=1e-6)
+    values = (fit.mean, fit.variance, fit.prior_variance, fit.noise, kappa)
+    assert gph.emphasised_bound(features, y, *values) == pytest.approx(fit.bound, rel=1e-6)
 
 
 def test_given_noise_is_kept():
@@ -509,7 +513,9 @@ def fine_tuned(kappa, seed):
 @pytest.mark.parametrize("seed", range(2))
 def test_claim_fine_tuning(seed):
     assert fine_tuned(22.45, seed)[0] > 0.9
-    assert fine_tuned(1.0, seed)[0] < 0.85
+    accuracy, fit = fine_tuned(1.0, seed)
+    assert accuracy < 0.87
+    assert 0.15 < fit.deviation < 0.3  # left its start, 0.1: as uncertain as the prior
 
 
 def test_fine_tuned_prior_variances_are_the_closed_form():
@@ -539,6 +545,7 @@ BASE = dense_network([2, 3, 2], 0)
         (lambda: gph.isotropic_bounds([1.0], [1.0], 0, [1.0], 1, 1), "d"),
         (lambda: gph.isotropic_bounds([1.0], [1.0], 1, [-1.0], 1, 1), "prior_variances"),
         (lambda: gph.isotropic_bounds([1.0], [1.0, 2.0], 1, [1.0], 1, 1), "coordinates"),
+        (lambda: gph.isotropic_bounds([-5.0], [1.0], 1, [1.0], 1, 1), "spectrum"),
         (lambda: gph.cosine_features([[1.0]], 0.0, 5), "length"),
         (lambda: gph.cosine_features([[1.0]], 1.0, 0), "features"),
         (lambda: gph.fit_isotropic(np.eye(2), [1, 1]).predict(np.eye(3)), "features"),
@@ -551,6 +558,8 @@ BASE = dense_network([2, 3, 2], 0)
         (lambda: gph.train_regression(np.eye(2), [0, 1], 3, 1.0, -1.0, 0), "precisions"),
         (lambda: gph.train_regression(np.eye(2), [0, 1], 3, 1.0, [1.0] * 3, 0), "precisions"),
         (lambda: gph.sine_data(0, 0.1, 0), "n"),
+        (lambda: gph.sine_data(3, 0.1, 0, rate=np.nan), "rate"),
+        (lambda: next(gph.fine_tune([], np.eye(2), [0, 1], 1, 0)), "pretrained"),
     ],
 )  # fmt: skip
 def test_bad_input_of_the_third_section(call, match):
@@ -795,6 +804,10 @@ def evidence4():
         (lambda: evidence4().bound([1.0] * 3, [np.arange(4)]), "precisions"),
         (lambda: evidence4().gradient(1.0, [np.arange(4)], 1), "which"),
         (lambda: gph.best_precision(lambda d: d, 1.0, 1.0), "low"),
+        (lambda: gph.best_precision(lambda d: np.nan), "objective"),
+        (lambda: gph.fischer_bound(np.eye(2), 2), "blocks"),
+        (lambda: gph.output_jacobians([], X1), "weights"),
+        (lambda: next(gph.train_with_evidence(np.eye(4), np.ones(4), 3, 1.0, 2, "x", 0)), "x"),
         (lambda: next(gph.learn_precisions(evidence4(), [np.arange(3)], 0)), "exactly once"),
         (lambda: next(gph.train_with_evidence(X1, np.zeros(4), 3, 1.0, 2, "x", 0)), "how"),
         (lambda: next(gph.train_with_evidence(X1, np.zeros(4), 3, 1.0, 2, "x", 0, rounds=0)), "r"),
