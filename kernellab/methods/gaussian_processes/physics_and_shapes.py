@@ -33,7 +33,7 @@ from kernellab.compute.checks import (
 )
 from kernellab.compute.elementary import LARGEST_ANGLE, cos, exp, sin
 from kernellab.compute.iterative import conjugate_gradients
-from kernellab.compute.kernels import Gaussian, Kernel
+from kernellab.compute.kernels import Gaussian, Kernel, Stretched
 from kernellab.compute.networks import Adam
 
 # ------------------------------------------------------------------------------------------------
@@ -128,8 +128,8 @@ class EquationKernel(Kernel):
 
     def __post_init__(self):
         one_of("equation", self.equation, EQUATIONS)
-        object.__setattr__(self, "width", positive("width", self.width))
-        object.__setattr__(self, "speed", positive("speed", self.speed))
+        for name in ("width", "speed"):
+            object.__setattr__(self, name, between(name, getattr(self, name), 1e-100, 1e100))
 
     def _gram(self, x, y):
         return self._values(*self._gaps(x, y))
@@ -216,6 +216,8 @@ def fit_field(
     Returns ExactGP with the fitted kernel. Raises ValueError for arguments that do not fit.
     Cost: O(n^3) for each of some 20-40 steps.
     """
+    if not isinstance(kernel, Kernel):
+        raise ValueError(f"kernel must be a kernel, got {type(kernel).__name__}")
     values = as_vector("values", values)
     noise = positive("noise", noise)
     amplitude = max(float(np.mean(values**2)), noise)
@@ -294,15 +296,19 @@ def exact_field(equation: str, bumps: Bumps, points, speed: float = 1.0) -> np.n
     """
     one_of("equation", equation, EQUATIONS)
     points, speed = as_matrix("points", points, columns=2), positive("speed", speed)
-    d, t = points[:, :1] - bumps.places, points[:, 1:]
-    w = bumps.widths
+    w = as_vector("widths", bumps.widths)
+    if w.min() <= 0:
+        raise ValueError(f"widths must be positive, got {w.min():.3g}")
+    places = as_vector("places", bumps.places, length=len(w))
+    heights = as_vector("heights", bumps.heights, length=len(w))
+    d, t = points[:, :1] - places, points[:, 1:]
     if equation == "heat":
         q = w**2 + 2.0 * speed * t
         if np.min(q) <= 0:
             raise ValueError(f"points must lie after the bumps' birth, got t = {np.min(t):.3g}")
-        return (w / np.sqrt(q) * np.exp(-0.5 * d**2 / q)) @ bumps.heights
+        return (w / np.sqrt(q) * np.exp(-0.5 * d**2 / q)) @ heights
     halves = [np.exp(-0.5 * ((d + s * speed * t) / w) ** 2) for s in (1, -1)]
-    return 0.5 * (halves[0] + halves[1]) @ bumps.heights
+    return 0.5 * (halves[0] + halves[1]) @ heights
 
 
 @compiled(
@@ -763,6 +769,9 @@ class PlaneProblem:
         self.edge[:, [0, -1]] = 1.0
         self.border = self.edge * border
         scale = float(np.sqrt(np.mean(self.source**2))) or 1.0
+        spectra = list(spectra)
+        if len(spectra) != 2:
+            raise ValueError(f"spectra must be two, one a side, got {len(spectra)}")
         self.precision = (positive("equation_error", equation_error) * scale) ** -2
         self.pin = positive("boundary_error", boundary_error) ** -2
         self.lower, self.bends, jitters = [], [], []
@@ -943,10 +952,15 @@ def tangent_modes(
     points = as_matrix("points", points)
     n = len(points)
     found = tangent_frames(points, neighbours, dimension) if frames is None else frames
+    if np.shape(found) != (n, points.shape[1], dimension):
+        raise ValueError(
+            f"frames must have shape {(n, points.shape[1], dimension)}, got {np.shape(found)}"
+        )
+    found = np.asarray(found, dtype=np.float64)
     pairs = neighbour_pairs(points, neighbours)
     laplacian = connection_laplacian(found, pairs, transport)
-    if laplacian.shape[0] != n * dimension:
-        raise ValueError(f"frames must be one for each of the {n} points, got {np.shape(frames)}")
+    if np.abs(np.swapaxes(found, 1, 2) @ found - np.eye(dimension)).max() > 1e-6:
+        raise ValueError("frames must have orthonormal columns")
     count = integer("count", count, low=1, high=n * dimension - 1)
     if count > n * dimension // 3 or n * dimension < 60:
         values, vectors = linalg.eigh(laplacian.toarray())
@@ -968,7 +982,7 @@ def spectral_weights(values, kappa: float, nu: float | None = 1.5) -> np.ndarray
 
     Parameters: values (K,) >= 0; kappa > 0, in units of lam^-1/2; nu > 0 or None. Cost: O(K).
     """
-    values, kappa = as_vector("values", values), positive("kappa", kappa)
+    values, kappa = as_vector("values", values), between("kappa", kappa, 1e-100, 1e100)
     if values.min() < 0:
         raise ValueError(f"values must not be negative, got {values.min():.3g}")
     if nu is None:
@@ -1051,12 +1065,7 @@ def fit_channels(points, seen, vectors, lengths=None, noises=None) -> FieldFit:
     points = as_matrix("points", points)
     seen = _indices("seen", seen, len(points))
     vectors = as_matrix("vectors", vectors, rows=len(seen))
-    radius = float(np.sqrt(np.mean(np.sum((points - points.mean(axis=0)) ** 2, axis=1)))) or 1.0
-    lengths = radius * np.geomspace(0.05, 5, 14) if lengths is None else lengths
-    noises = np.geomspace(1e-6, 1, 7) if noises is None else as_vector("noises", noises)
-    lengths = as_vector("lengths", lengths)
-    if min(lengths.min(), noises.min()) <= 0:
-        raise ValueError("lengths and noises must be positive")
+    lengths, noises = _tried(points, lengths, noises)
     best = None
     for length in lengths:
         # One eigendecomposition serves all noises and channels.
@@ -1074,6 +1083,57 @@ def fit_channels(points, seen, vectors, lengths=None, noises=None) -> FieldFit:
     parts = [model.with_targets(channel).predict(points) for channel in vectors.T]
     mean = np.stack([part.mean for part in parts], axis=1)
     return FieldFit(mean, np.sqrt(parts[0].variance), length, noise, evidence)
+
+
+def fit_projected(points, frames, seen, vectors, lengths=None, noises=None) -> FieldFit:
+    """The other baseline: an ordinary kernel in space, its vectors made tangent by projection.
+
+    Blocks k(x_i, x_j) T_i^T T_j + noise I in tangent coordinates: frames are used, but not
+    carried, and no graph is needed.
+
+    Parameters as in ``fit_channels``; frames (n, D, d), orthonormal. FieldFit.kappa is the length.
+    Cost: O(len(lengths) (m d)^3 + n m D).
+    """
+    points = as_matrix("points", points)
+    frames = np.asarray(frames, dtype=np.float64)
+    if frames.ndim != 3 or frames.shape[:2] != points.shape or not np.isfinite(frames).all():
+        raise ValueError(f"frames must be finite, one (D, d) for each point, got {frames.shape}")
+    seen = _indices("seen", seen, len(points))
+    vectors = as_matrix("vectors", vectors, rows=len(seen), columns=points.shape[1])
+    lengths, noises = _tried(points, lengths, noises)
+    own = frames[seen]
+    y = np.einsum("mak,ma->mk", own, vectors).ravel()
+    ties = np.einsum("iab,jac->ibjc", own, own)
+    best = None
+    for length in lengths:
+        gram = Gaussian(length).gram(points[seen])
+        lam, basis = linalg.eigh_checked((ties * gram[:, None, :, None]).reshape(len(y), -1))
+        lam, turned = np.maximum(lam, 0.0), basis.T @ y
+        for ratio in noises:
+            variance = max(float(np.mean(turned**2 / (lam + ratio))), 1e-300)
+            logdet = float(np.sum(np.log(lam + ratio)))
+            evidence = -0.5 * (len(y) * (math.log(2 * math.pi * variance) + 1) + logdet)
+            if best is None or evidence > best[0]:
+                best = evidence, float(length), float(variance), float(ratio), lam, basis, turned
+    evidence, length, variance, ratio, lam, basis, turned = best
+    pull = np.einsum("iab,ib->ia", own, (basis @ (turned / (lam + ratio))).reshape(len(seen), -1))
+    reach = Gaussian(length).gram(points, points[seen])
+    mean = np.einsum("nab,ncb,nc->na", frames, frames, reach @ pull)
+    cross = np.einsum("nj,nab,jac->nbjc", reach, frames, own).reshape(-1, len(y)) @ basis
+    left = 1.0 - np.sum(cross**2 / (lam + ratio), axis=1)
+    spread = np.sqrt(variance * np.maximum(left, 0.0).reshape(len(points), -1).mean(axis=1))
+    return FieldFit(mean, spread, length, ratio * variance, float(evidence))
+
+
+def _tried(points, lengths, noises):
+    """The lengths and noises that a baseline tries."""
+    radius = float(np.sqrt(np.mean(np.sum((points - points.mean(axis=0)) ** 2, axis=1)))) or 1.0
+    lengths = radius * np.geomspace(0.05, 5, 14) if lengths is None else lengths
+    noises = np.geomspace(1e-6, 1, 7) if noises is None else as_vector("noises", noises)
+    lengths = as_vector("lengths", lengths)
+    if min(lengths.min(), noises.min()) <= 0:
+        raise ValueError("lengths and noises must be positive")
+    return lengths, noises
 
 
 def _indices(name: str, value, n: int) -> np.ndarray:
@@ -1250,11 +1310,20 @@ def shock_profiles(parameters, grid, thickness: float = 0.02) -> np.ndarray:
 
     Parameters: parameters (s, 2); grid (m,) in [0, 1]; thickness > 0. Returns (s, m). Cost: O(s m).
     """
-    parameters = as_matrix("parameters", parameters, columns=2)
+    parameters = _knobs(parameters)
     grid, thickness = as_vector("grid", grid), positive("thickness", thickness)
     place, height = 0.25 + 0.5 * parameters[:, :1], 0.6 + 0.4 * parameters[:, 1:]
     slow = 0.2 * parameters[:, 1:] * np.sin(2 * np.pi * grid)
     return 1.2 + height * np.tanh((place - grid) / thickness) + slow
+
+
+def _knobs(parameters) -> np.ndarray:
+    parameters = as_matrix("parameters", parameters, columns=2)
+    if parameters.min() < 0 or parameters.max() > 1:
+        raise ValueError(
+            f"parameters must lie in [0, 1], got {parameters.min():.3g} to {parameters.max():.3g}"
+        )
+    return parameters
 
 
 @compiled("void(float64[:,::1], float64, float64, float64, float64[:,::1])")
@@ -1285,12 +1354,13 @@ def burgers(parameters, cells: int = 200, time: float = 0.35, courant: float = 0
     A bump of height 0.6 + 0.8 a and width 0.10 + 0.06 b around x = 0.25 starts on a level of 0.2.
     Finite volumes with Godunov's flux, first order, all rows at once.
 
-    Parameters: parameters (s, 2) in [0, 1]^2; cells of [0, 1], >= 8; time >= 0; courant in (0, 1].
+    Parameters: parameters (s, 2) in [0, 1]^2; cells of [0, 1], >= 8; time in [0, 100]; courant
+    in (0, 1].
     Returns cell means (s, cells). Raises ValueError for arguments that do not fit.
     Cost: O(s cells^2 time).
     """
-    parameters = as_matrix("parameters", parameters, columns=2)
-    cells, time = integer("cells", cells, low=8), nonnegative("time", time)
+    parameters = _knobs(parameters)
+    cells, time = integer("cells", cells, low=8), between("time", time, 0.0, 100.0)
     courant = between("courant", courant, 1e-3, 1.0)
     x = (np.arange(cells) + 0.5) / cells
     height, width = 0.6 + 0.8 * parameters[:, :1], 0.10 + 0.06 * parameters[:, 1:]
@@ -1303,15 +1373,17 @@ def burgers(parameters, cells: int = 200, time: float = 0.35, courant: float = 0
     "void(float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1])", fastmath={"contract"}
 )
 def _pull_back(fields, places, values, slopes):
-    """values[s] = fields[s] at places[s] (in grid units, between 0 and m - 1), and d / d place."""
+    """values[s] = fields[s] at places[s] in [0, 1], and d / d place if slopes has room for it."""
     count, m = fields.shape
+    sloped = slopes.shape[0] > 0
     for s in range(count):
         for i in range(places.shape[1]):
-            place = places[s, i]
-            cell = min(max(int(place), 0), m - 2)
+            place = min(max(places[s, i], 0.0), 1.0) * (m - 1)
+            cell = min(int(place), m - 2)
             step = fields[s, cell + 1] - fields[s, cell]
             values[s, i] = fields[s, cell] + (place - cell) * step
-            slopes[s, i] = step
+            if sloped:
+                slopes[s, i] = step * (m - 1)
 
 
 def warps(increments, size: int) -> np.ndarray:
@@ -1323,6 +1395,8 @@ def warps(increments, size: int) -> np.ndarray:
     Parameters: increments (s, pieces); size >= 2. Cost: O(s (pieces + size)).
     """
     increments = as_matrix("increments", increments)
+    if np.abs(increments).max() > 100:
+        raise ValueError(f"increments must be at most 100, got {np.abs(increments).max():.3g}")
     tall = _knots(increments)
     return tall @ _hats(increments.shape[1], integer("size", size, low=2))
 
@@ -1346,25 +1420,27 @@ def pull_back(fields, maps) -> np.ndarray:
     Parameters: fields (s, m); maps (s, q) with values in [0, 1]. Returns (s, q).
     Raises ValueError for maps that leave [0, 1]. Cost: O(s q).
     """
-    return _pulled(fields, maps)[0]
+    return _pulled(fields, maps, sloped=False)[0]
 
 
-def _pulled(fields, maps):
+def _pulled(fields, maps, sloped=True):
     fields = as_matrix("fields", fields)
     maps = as_matrix("maps", maps, rows=len(fields))
     if fields.shape[1] < 2:
         raise ValueError(f"fields must have at least 2 columns, got {fields.shape[1]}")
-    if maps.min() < -1e-9 or maps.max() > 1 + 1e-9:
-        raise ValueError(f"maps must stay in [0, 1], got {maps.min():.3g} to {maps.max():.3g}")
-    last = fields.shape[1] - 1
-    values, slopes = np.empty(maps.shape), np.empty(maps.shape)
-    _pull_back(fields, np.clip(maps, 0.0, 1.0) * last, values, slopes)
-    return values, slopes * last
+    lowest, highest = maps.min(), maps.max()
+    if lowest < -1e-9 or highest > 1 + 1e-9:
+        raise ValueError(f"maps must stay in [0, 1], got {lowest:.3g} to {highest:.3g}")
+    values, slopes = np.empty(maps.shape), np.empty(maps.shape if sloped else (0, 0))
+    _pull_back(fields, maps, values, slopes)
+    return values, slopes
 
 
 def inverse_warps(maps) -> np.ndarray:
     """Return the inverse maps on the same even grid: (s, m), for increasing rows from 0 to 1."""
     maps = as_matrix("maps", maps)
+    if maps.shape[1] < 2:
+        raise ValueError(f"maps must have at least 2 columns, got {maps.shape[1]}")
     if np.min(np.diff(maps, axis=1)) <= 0 or np.abs(maps[:, [0, -1]] - [0.0, 1.0]).max() > 1e-9:
         raise ValueError("maps must increase from 0 to 1 along each row")
     grid = np.linspace(0.0, 1.0, maps.shape[1])
@@ -1510,6 +1586,9 @@ class Surrogate:
         self.grid = np.linspace(0.0, 1.0, fields.shape[1])
         self.warp_modes = None
         if alignment is not None:
+            if not isinstance(alignment, Alignment):
+                kind = type(alignment).__name__
+                raise ValueError(f"alignment must be an Alignment of these fields, got {kind}")
             if alignment.maps.shape != fields.shape:
                 raise ValueError(
                     f"alignment must be of these fields, shape {fields.shape}, got "
@@ -1561,8 +1640,6 @@ class Surrogate:
 
 
 def _stretched(columns: int) -> Kernel:
-    from kernellab.compute.kernels import Stretched
-
     return Stretched(Gaussian(1.0), np.full(columns, 0.5))
 
 

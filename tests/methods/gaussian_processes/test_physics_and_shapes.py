@@ -403,6 +403,30 @@ def test_surfaces_have_unit_normals_at_right_angles_to_frames(make):
     assert np.abs(np.sum(wind * surface.normals, axis=1)).max() < 1e-12
 
 
+def test_projected_kernel_in_flat_space_is_the_ordinary_one():
+    rng = np.random.default_rng(0)
+    points, seen = rng.normal(size=(30, 2)), np.arange(0, 30, 3)
+    vectors = np.stack([np.sin(points[:, 0]), points[:, 1]], axis=1)[seen]
+    turned = np.linalg.qr(rng.normal(size=(30, 2, 2)))[0]
+    want = ps.fit_channels(points, seen, vectors)
+    found = ps.fit_projected(points, turned, seen, vectors)
+    assert found.kappa == want.kappa
+    assert found.evidence == pytest.approx(want.evidence, rel=1e-6)
+    assert np.allclose(found.mean, want.mean, atol=1e-4)
+    assert np.allclose(found.deviation, want.deviation, atol=1e-3)
+
+
+def test_projected_kernel_stays_in_the_surface():
+    surface = ps.sphere(60, 0)
+    seen = np.arange(0, 60, 3)
+    wind = ps.winds(surface, surface.points[:2], [1.0, -1.0])
+    frames = ps.tangent_modes(surface.points, 5).frames
+    found = ps.fit_projected(surface.points, frames, seen, wind[seen])
+    normal = np.cross(frames[:, :, 0], frames[:, :, 1])
+    assert np.abs(np.sum(found.mean * normal, axis=1)).max() < 1e-12
+    assert found.deviation.min() >= 0
+
+
 def test_angular_error():
     assert ps.angular_error([[1.0, 0], [0, 2.0], [0, 0]], np.eye(2)[[0, 0, 0]]) == pytest.approx(
         [0, 90, 90]
@@ -418,6 +442,11 @@ def test_pull_back_is_interpolation():
     fields, maps = rng.normal(size=(5, 31)), np.sort(rng.random((5, 17)), axis=1)
     maps[:, 0], maps[:, -1] = 0.0, 1.0
     assert np.allclose(ps.pull_back(fields, maps), naive.pull_back(fields, maps), atol=1e-12)
+    inner = np.clip(maps, 0.01, 0.99)
+    values, slopes = ps._pulled(fields, inner)
+    step = 1e-7  # linear between grid points: differences are exact except across a grid point
+    gap = np.median(np.abs((ps.pull_back(fields, inner + step) - values) / step - slopes))
+    assert gap < 1e-5
 
 
 @pytest.mark.compiled
@@ -641,7 +670,7 @@ SURFACE = ps.sphere(20, 0)
         (lambda: ps.connection_laplacian(np.ones((3, 2, 1)), [[0, 3]]), "pairs"),
         (lambda: ps.connection_laplacian(np.ones((3, 2, 1)), [[0.0, 1.0]]), "pairs"),
         (lambda: ps.tangent_modes(flat(), 0), "count"),
-        (lambda: ps.tangent_modes(flat(), 5, frames=np.ones((3, 3, 2))), "pairs"),
+        (lambda: ps.tangent_modes(flat(), 5, frames=np.ones((3, 3, 2))), "frames"),
         (lambda: ps.spectral_weights([-1.0], 1.0), "values"),
         (lambda: ps.spectral_weights([1.0], 0.0), "kappa"),
         (lambda: ps.fit_vectors(MODES, [90], [[0, 0, 0]]), "seen"),
@@ -649,6 +678,20 @@ SURFACE = ps.sphere(20, 0)
         (lambda: ps.fit_vectors(MODES, [0], [[0, 0, 0]], kappas=[0]), "kappas"),
         (lambda: ps.fit_channels(flat(), [], [[0, 0, 0]]), "seen"),
         (lambda: ps.fit_channels(flat(), [0], [[0, 0, 0]], [-1.0]), "lengths"),
+        (lambda: ps.fit_projected(flat(), np.ones((3, 3, 2)), [0], [[0, 0, 0]]), "frames"),
+        (lambda: ps.fit_projected(flat(), MODES.frames, [99], [[0, 0, 0]]), "seen"),
+        (lambda: ps.tangent_modes(flat(), 5, frames=2 * MODES.frames), "orthonormal"),
+        (lambda: ps.spectral_weights([1.0], 1e200), "kappa"),
+        (lambda: ps.EquationKernel("wave", 1e200), "width"),
+        (lambda: ps.fit_field("heat", [[0, 0]], [1.0], 0.1), "kernel"),
+        (lambda: ps.exact_field("wave", ps.Bumps([1.0], [0.0], [0.0]), [[0, 0]]), "widths"),
+        (lambda: ps.PlaneProblem(np.ones((8, 8)), np.ones((8, 8)), ONE[:1]), "spectra"),
+        (lambda: ps.burgers([[0.5, -2.0]]), "parameters"),
+        (lambda: ps.burgers([[0.5, 0.5]], time=1e9), "time"),
+        (lambda: ps.shock_profiles([[5.0, 0.0]], [0.0]), "parameters"),
+        (lambda: ps.warps([[1e308, -1e308]], 5), "increments"),
+        (lambda: ps.inverse_warps([[0.0]]), "maps"),
+        (lambda: ps.Surrogate(*TWO, "aligned"), "alignment"),
         (lambda: ps.angular_error([[1.0]], [[1.0, 2.0]]), "found"),
         (lambda: ps.sphere(3), "n"),
         (lambda: ps.torus(20, tube=1.5), "tube"),
