@@ -88,6 +88,13 @@ def _checked_sizes(sizes) -> list[int]:
     return sizes
 
 
+def _one_output(sizes) -> list[int]:
+    sizes = _checked_sizes(sizes)
+    if sizes[-1] != 1:
+        raise ValueError(f"sizes must end with one output, got {sizes}")
+    return sizes
+
+
 class FrictionWalk:
     """Stochastic gradient Hamiltonian Monte Carlo: a rolling ball with friction and noise.
 
@@ -113,9 +120,16 @@ class FrictionWalk:
 
     def __init__(self, theta, step, friction: float = 0.05, temperature=1.0, rng=0):
         self.theta = list(theta)
+        for i, array in enumerate(self.theta):
+            if not isinstance(array, np.ndarray) or array.dtype != np.float64:
+                raise ValueError(f"theta[{i}] must be an array of float64, to be changed in place")
         steps = list(step) if isinstance(step, (list, tuple)) else [step] * len(self.theta)
-        if len(steps) != len(self.theta) or any(not np.all(np.asarray(s) > 0) for s in steps):
-            raise ValueError(f"step must be positive, one number or {len(self.theta)}, got {step}")
+        if len(steps) != len(self.theta) or any(
+            not (np.all(np.asarray(s) > 0) and np.all(np.isfinite(s))) for s in steps
+        ):
+            raise ValueError(
+                f"step must be positive and finite, one number or {len(self.theta)}, got {step}"
+            )
         self.step = [np.asarray(s, dtype=np.float64) for s in steps]
         self.friction = between("friction", friction, 1e-6, 1.0)
         self.temperature = nonnegative("temperature", temperature)
@@ -125,8 +139,11 @@ class FrictionWalk:
     def move(self, gradient) -> None:
         """Take one step, given the gradient of U, a list of arrays shaped like theta.
 
-        Raises ValueError when the walk has run away: the step was too long.
+        Raises ValueError for other shapes, or when the walk ran away: the step was too long.
         """
+        wanted, got = [a.shape for a in self.theta], [np.shape(g) for g in gradient]
+        if got != wanted:
+            raise ValueError(f"gradient must hold arrays of shapes {wanted}, got {got}")
         heat = 2.0 * self.friction * self.temperature
         for theta, v, g, step in zip(self.theta, self._velocity, gradient, self.step, strict=True):
             v *= 1.0 - self.friction
@@ -207,9 +224,7 @@ def tune_scales(
     Yields (fraction done, TunedScales) after every update. Raises ValueError for bad arguments.
     Cost: O(samples places P + places^3 + samples directions places) an update.
     """
-    sizes, rng = _checked_sizes(sizes), as_rng(rng)
-    if sizes[-1] != 1:
-        raise ValueError(f"sizes must end with one output, got {sizes}")
+    sizes, rng = _one_output(sizes), as_rng(rng)
     start = as_vector("start", fan_in_scales(sizes) if start is None else start)
     if start.size != 2 * (len(sizes) - 1) or (start <= 0).any():
         raise ValueError(f"start must be {2 * (len(sizes) - 1)} positive numbers, got {start}")
@@ -233,6 +248,8 @@ def tune_scales(
         ]
         adam.step = step * (0.5 + 0.5 * math.cos(math.pi * number / steps)) + 1e-6
         adam.update(np.array(gradient))
+        if not np.abs(logs).max() < 50.0:
+            raise ValueError(f"step must be smaller than {step:.3g}: the scales ran away")
         distances.append(distance)
         yield (number + 1) / steps, TunedScales(np.exp(logs), np.array(distances))
 
@@ -245,7 +262,7 @@ def distance_to_gp(kernel, sizes, scales, rng, samples: int = 1000, repeats: int
 
     Raises ValueError for bad arguments. Cost: repeats times that of ``sliced_distance``.
     """
-    sizes, rng = _checked_sizes(sizes), as_rng(rng)
+    sizes, rng = _one_output(sizes), as_rng(rng)
     found = []
     for _ in range(integer("repeats", repeats, low=1)):
         x = rng.uniform(-1.0, 1.0, (32, sizes[0]))
@@ -293,16 +310,16 @@ def sample_network_posterior(
         many of them
     step, friction : of ``FrictionWalk``
 
-    Yields (fraction done, functions (kept, m) so far) every 50 kept moves. Raises ValueError for
-    bad arguments, or a walk that runs away. Cost: O(chains n P) a move.
+    Yields (fraction done, functions (kept, m) so far) every 50 kept moves, and at the end. Raises
+    ValueError for bad arguments, or a walk that runs away. Cost: O(chains n P) a move.
     """
-    sizes = _checked_sizes(sizes)
+    sizes = _one_output(sizes)
     x = as_matrix("x", x, columns=sizes[0])
     y = as_vector("y", y, length=len(x))
     at = as_matrix("at", at, columns=sizes[0])
     noise, rng = positive("noise", noise), as_rng(rng)
     burn, moves = integer("burn", burn, low=0), integer("moves", moves, low=1)
-    every = integer("every", every, low=1)
+    every = integer("every", every, low=1, high=moves)
     draws = standard_draws(sizes, integer("chains", chains, low=1), rng)
     with_scales(draws, scales)
     walk = FrictionWalk([a for pair in draws for a in pair], step, friction, rng=rng)
@@ -316,8 +333,8 @@ def sample_network_posterior(
         after = number + 1 - burn
         if after > 0 and after % every == 0:
             kept.append(network_pullback(with_scales(pairs, scales), at)[0][..., 0])
-            if after % (50 * every) == 0 or after == moves:
-                yield (number + 1) / (burn + moves), np.concatenate(kept)
+        if kept and (after % (50 * every) == 0 or after == moves):
+            yield (number + 1) / (burn + moves), np.concatenate(kept)
         elif number % 250 == 249 and not kept:
             yield (number + 1) / (burn + moves), np.empty((0, len(at)))
 
@@ -602,7 +619,8 @@ def sample_autoencoder(
     Cost: O(n D (C + hidden) + n C M) a move, and O(n M^2) for the lengthscale.
     """
     model = _Autoencoder(images, seen, aux, channels, hidden, inducing, period, as_rng(rng))
-    moves, every = integer("moves", moves, low=2), integer("every", every, low=1)
+    moves = integer("moves", moves, low=2)
+    every = integer("every", every, low=1, high=moves)
     theta = model.start()
     walk = FrictionWalk(theta[:-1], model.steps(step), friction, temperature, model.rng)
     slow = FrictionWalk(theta[-1:], model.slow_step(step), 0.1, temperature, model.rng)
@@ -758,6 +776,8 @@ def encode(encoder, images) -> Prediction:
     Raises ValueError for images that do not fit. Cost: O(n D).
     """
     outputs = network_pullback(encoder, as_matrix("images", images))[0]
+    if outputs.shape[1] % 2:
+        raise ValueError(f"encoder must give means and log s.d., got {outputs.shape[1]} outputs")
     mean, log_sd = np.split(outputs, 2, axis=1)
     return Prediction(mean, np.exp(2.0 * np.clip(log_sd, -5.0, 3.0)))
 
@@ -810,12 +830,14 @@ class GaussianDenoiser:
         self.values = np.maximum(values, 0.0)
 
     def gain(self, kept: float) -> np.ndarray:
-        """Return (kept K + (1 - kept) I)^-1, (n, n)."""
+        """Return (kept K + (1 - kept) I)^-1, (n, n), for kept in [0, 1)."""
+        kept = between("kept", kept, 0.0, 1.0 - 1e-12)
         return (self.vectors / (kept * self.values + 1.0 - kept)) @ self.vectors.T
 
     def noise(self, y, kept: float) -> np.ndarray:
         """Return the guess of eps for noisy functions y (S, n)."""
-        return math.sqrt(1.0 - kept) * (y @ self.gain(kept))
+        y = as_matrix("y", y, columns=len(self.values))
+        return y @ (self.gain(kept) * math.sqrt(1.0 - kept))
 
 
 class MixtureDenoiser:
@@ -842,7 +864,8 @@ class MixtureDenoiser:
 
     def responsibilities(self, y, kept: float) -> np.ndarray:
         """Return w_h(y_t), (S, H), for noisy functions y (S, n)."""
-        logs = np.empty((len(y), len(self.parts)))
+        y = as_matrix("y", y, columns=len(self.parts[0].values))
+        kept, logs = between("kept", kept, 0.0, 1.0 - 1e-12), np.empty((len(y), len(self.parts)))
         for h, part in enumerate(self.parts):
             spread = kept * part.values + 1.0 - kept
             squares = np.sum((y @ part.vectors) ** 2 / spread, axis=1)
@@ -867,6 +890,8 @@ def reverse_step(y, noise_guess, beta: float, kept: float, fresh) -> np.ndarray:
     Raises ValueError for numbers outside (0, 1). Cost: O(size of y).
     """
     beta, kept = between("beta", beta, 1e-12, 1.0 - 1e-12), between("kept", kept, 0.0, 1.0 - 1e-12)
+    if np.shape(noise_guess) != np.shape(y):
+        raise ValueError(f"noise_guess must be like y, {np.shape(y)}, got {np.shape(noise_guess)}")
     mean = (y - beta / math.sqrt(1.0 - kept) * noise_guess) / math.sqrt(1.0 - beta)
     return mean + math.sqrt(beta) * fresh
 
@@ -945,6 +970,8 @@ def denoised_law(
     Parameters: as there; until, the number of steps that are left undone (0: none).
     Returns a Law. Raises ValueError for bad arguments. Cost: O((T - until) rounds n^3).
     """
+    if not isinstance(denoiser, GaussianDenoiser):
+        raise ValueError(f"denoiser must be a GaussianDenoiser, got {type(denoiser).__name__}")
     n, steps = len(denoiser.values), len(schedule.beta)
     rounds, until = integer("rounds", rounds, low=1), integer("until", until, low=0, high=steps)
     context, values = _checked_context(context, values, n)
@@ -1020,6 +1047,8 @@ def guess_noise(parameters: list, x, y, kept) -> np.ndarray:
         raise ValueError(f"parameters must be 13 arrays, got {len(parameters)}")
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     kept = as_vector("kept", kept)
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ValueError("x and y must be finite")
     if x.ndim != 3 or 0 in x.shape or y.shape != x.shape[:2] or kept.size != len(x):
         raise ValueError(
             f"x must be (B, n, d), y (B, n) and kept (B,), got {x.shape}, {y.shape}, {kept.shape}"
@@ -1090,16 +1119,19 @@ def noisy_functions(kernel, points: int, dimensions: int, batch: int, schedule: 
     Each row has places, a function of the GP and a noise level of its own.
     Raises ValueError for bad arguments. Cost: O(B n^3).
     """
-    rng = as_rng(rng)
+    points, dimensions = integer("points", points, low=1), integer("dimensions", dimensions, low=1)
+    batch, rng = integer("batch", batch, low=1), as_rng(rng)
     x = rng.uniform(-1.0, 1.0, (batch, points, dimensions))
     kept = schedule.kept[rng.integers(0, len(schedule.kept), batch)]
     eps = rng.standard_normal((batch, points))
-    y, best = np.empty((batch, points)), np.empty((batch, points))
-    for i in range(batch):
-        denoiser = GaussianDenoiser(kernel.gram(x[i]))
-        roots = np.sqrt(denoiser.values) * rng.standard_normal(points)
-        y[i] = math.sqrt(kept[i]) * (denoiser.vectors @ roots) + math.sqrt(1 - kept[i]) * eps[i]
-        best[i] = denoiser.noise(y[i : i + 1], kept[i])[0]
+    values, vectors = np.linalg.eigh(np.stack([kernel.gram(places) for places in x]))
+    values, flipped = np.maximum(values, 0.0)[:, None, :], np.swapaxes(vectors, 1, 2)
+    noise = 1.0 - kept[:, None]
+    roots = (vectors * np.sqrt(values)) @ flipped  # symmetric: the signs of the vectors drop out
+    clean = (roots @ rng.standard_normal((batch, points, 1)))[..., 0]
+    y = np.sqrt(kept)[:, None] * clean + np.sqrt(noise) * eps
+    gains = (vectors / (kept[:, None, None] * values + noise[..., None])) @ flipped
+    best = np.sqrt(noise) * (gains @ y[..., None])[..., 0]
     return x, y, kept, eps, best
 
 
@@ -1190,9 +1222,7 @@ def grid_posteriors(priors: Mixtures, y, counts, sensor: str, grid=GRID) -> np.n
     Returns (B, g). Raises ValueError for arguments that do not fit. Cost: O(B g (K + m)).
     """
     see = SENSORS[one_of("sensor", sensor, SENSORS)]
-    grid = as_vector("grid", grid)
-    if grid.size < 2:
-        raise ValueError(f"grid must have at least two places, got {grid.size}")
+    grid = _checked_grid(grid)
     y, counts = _checked_observations(priors, y, counts)
     log_p = priors.log_density(grid)
     seen = see(grid)
@@ -1201,6 +1231,14 @@ def grid_posteriors(priors: Mixtures, y, counts, sensor: str, grid=GRID) -> np.n
         log_p -= 0.5 * (counts > column)[:, None] * gap**2
     p = np.exp(log_p - log_p.max(axis=1, keepdims=True))
     return p / (p.sum(axis=1, keepdims=True) * (grid[1] - grid[0]))
+
+
+def _checked_grid(grid):
+    grid = as_vector("grid", grid)
+    gaps = np.diff(grid)
+    if grid.size < 2 or gaps[0] <= 0 or np.ptp(gaps) > 1e-6 * gaps[0]:
+        raise ValueError(f"grid must be two or more even steps upwards, got {grid.size} places")
+    return grid
 
 
 def mixture_posterior(priors: Mixtures, y, counts) -> Mixtures:
@@ -1244,14 +1282,14 @@ def divergence(posteriors: np.ndarray, found: Mixtures, grid=GRID) -> np.ndarray
     Parameters: posteriors (B, g), densities on the grid; found, B mixtures; grid (g,).
     Raises ValueError for shapes that do not fit. Cost: O(B K g).
     """
-    grid = as_vector("grid", grid)
+    grid = _checked_grid(grid)
     p = as_matrix("posteriors", posteriors, grid.size, len(found.means))
     gap = np.log(np.maximum(p, 1e-300)) - found.log_density(grid)
     return np.sum(p * gap, axis=1) * (grid[1] - grid[0])
 
 
 def posterior_network(rng) -> list[np.ndarray]:
-    """Return random weights of a distribution transformer: 15,411 numbers in 23 arrays.
+    """Return random weights of a distribution transformer: 15,459 numbers in 24 arrays.
 
     Raises ValueError for a bad rng. Cost: O(number of weights).
     """

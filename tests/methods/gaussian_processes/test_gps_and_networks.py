@@ -659,6 +659,42 @@ BAD = [
     (lambda: last(gn.train_posterior_network("range", steps=0)), "steps must"),
     (lambda: gn.moved(PRIORS, 0.0, -1.0), "spread must"),
     (lambda: gn.moved(PRIORS, math.nan, 1.0), "drift must"),
+    (lambda: gn.FrictionWalk([np.zeros(2, dtype=int)], 0.1), r"theta\[0\] must"),
+    (lambda: gn.FrictionWalk([np.zeros(2)], math.inf), "step must"),
+    (lambda: gn.FrictionWalk([np.zeros(2)], 0.1).move([np.ones(3)]), "gradient must"),
+    (lambda: gn.FrictionWalk([np.zeros(2)], 0.1).move([]), "gradient must"),
+    (lambda: last(gn.tune_scales(Gaussian(1.0), [1, 3, 1], step=1e3, steps=2)), "ran away"),
+    (lambda: gn.distance_to_gp(Gaussian(1.0), [1, 3, 2], np.ones(4), 0), "one output"),
+    (
+        lambda: last(
+            gn.sample_network_posterior([1, 3, 2], np.ones(4), [[0.0]], [0.0], 0.1, [[0.0]])
+        ),
+        "one output",
+    ),
+    (
+        lambda: last(
+            gn.sample_network_posterior(
+                [1, 3, 1], np.ones(4), [[0.0]], [0.0], 0.1, [[0.0]], moves=4, every=5
+            )
+        ),
+        "every must",
+    ),
+    (lambda: last(gn.sample_autoencoder(ONES, TRUE, moves=4, every=5)), "every must"),
+    (lambda: gn.encode(dense_network([2, 3], 0), np.ones((2, 2))), "encoder must"),
+    (lambda: gn.GaussianDenoiser(np.eye(2)).noise(np.ones((1, 3)), 0.5), "y must"),
+    (lambda: gn.GaussianDenoiser(np.eye(2)).noise(np.ones((1, 2)), 2.0), "kept must"),
+    (lambda: gn.MixtureDenoiser([np.eye(2)]).noise(np.ones((1, 3)), 0.5), "y must"),
+    (lambda: gn.reverse_step(ONES, ONES[:, :1], 0.1, 0.5, ONES), "noise_guess must"),
+    (lambda: gn.denoised_law(gn.MixtureDenoiser([np.eye(2)]), SCHEDULE), "denoiser must"),
+    (
+        lambda: gn.guess_noise(
+            gn.attention_denoiser(0), np.full((1, 2, 1), np.nan), np.ones((1, 2)), [0.5]
+        ),
+        "finite",
+    ),
+    (lambda: gn.noisy_functions(Gaussian(1.0), 0, 1, 2, SCHEDULE, 0), "points must"),
+    (lambda: gn.divergence(np.ones((2, 1)), PRIORS, [0.0]), "grid must"),
+    (lambda: gn.divergence(np.ones((2, 3)), PRIORS, [0.0, 1.0, 3.0]), "grid must"),
 ]
 
 
@@ -666,3 +702,23 @@ BAD = [
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_noisy_functions_hold_the_exact_guess():
+    x, y, kept, eps, best = gn.noisy_functions(Gaussian(0.4), 6, 2, 5, gn.noise_schedule(50), 3)
+    for i in range(5):
+        exact = gn.GaussianDenoiser(Gaussian(0.4).gram(x[i])).noise(y[i : i + 1], kept[i])
+        np.testing.assert_allclose(best[i], exact[0], atol=1e-9)
+    many = gn.noisy_functions(Gaussian(0.4), 6, 1, 4000, gn.noise_schedule(50), 4)
+    clean = (many[1] - np.sqrt(1 - many[2])[:, None] * many[3]) / np.sqrt(many[2])[:, None]
+    sure = many[2] > 0.1  # where little of the function is left, the division loses digits
+    assert np.mean(clean[sure] ** 2) == pytest.approx(1.0, abs=0.06)
+
+
+def test_the_last_functions_are_yielded_whatever_the_moves():
+    found = last(
+        gn.sample_network_posterior(
+            [1, 3, 1], np.ones(4), [[0.0]], [0.0], 0.1, [[0.0]], chains=2, burn=3, moves=7, every=3
+        )
+    )
+    assert found[0] == 1.0 and found[1].shape == (4, 1)
