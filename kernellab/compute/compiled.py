@@ -49,11 +49,20 @@ def compiled(signature: str, **options) -> Callable[[Callable], "Compiled"]:
     >>> half(3.0)
     1.5
     """
-    return functools.partial(Compiled, signature=signature, options=options)
+
+    def declare(function: Callable) -> Compiled:
+        declared = Compiled(function, signature, options)
+        _REGISTRY[f"{declared.__module__}.{declared.__qualname__}"] = declared
+        return declared
+
+    return declare
 
 
 class Compiled:
     """A function that numba compiles, or loads from its cache, at the first call.
+
+    Made by ``@compiled``, which also lists it for ``warm``. What is made of a reader's own rules at
+    run time is a ``Compiled`` too, but no part of the package: it stands in no list.
 
     Attributes
     ----------
@@ -68,7 +77,6 @@ class Compiled:
         self.options = {"nogil": True, "error_model": "numpy", **options}
         self._ready = None  # what a call runs, once it is compiled
         self._dispatcher = None  # numba's object for it, which may still be compiling
-        _REGISTRY[f"{self.__module__}.{self.__qualname__}"] = self
 
     def __call__(self, *arguments):
         return (self._ready or self.compile())(*arguments)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kernellab.compute import attention as at
+from kernellab.compute.compiled import registry
 from kernellab.compute.kernels import Gaussian, Laplace
 from tests.naive import attention as naive
 
@@ -492,3 +493,11 @@ BAD = [
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_rules_are_no_functions_of_the_package():
+    listed = registry()
+    assert at.dense_mask(lambda i, j, parameters: i >= 2 * j, 4, 3).sum() == 6
+    with pytest.raises(ValueError, match="mask_mod must be what numba can compile"):
+        at.dense_mask(lambda i, j, parameters: nowhere_at_all, 4, 3)  # noqa: F821
+    assert registry() == listed

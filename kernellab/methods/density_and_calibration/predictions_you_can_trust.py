@@ -17,7 +17,7 @@ import numpy as np
 from scipy.fft import dct
 from scipy.linalg import cho_factor, cho_solve
 from scipy.ndimage import rotate
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 from scipy.special import bdtr, betaincinv, log_softmax, ndtr, ndtri, softmax, xlogy
 
 from kernellab.compute import compiled
@@ -846,7 +846,15 @@ def group_widths(truth, lower, upper, groups, eps: float, gamma: float = 0.5) ->
         bounds=[(0.0, None)] * sizes.size, constraints={"type": "ineq", "fun": left, "jac": slope},
         method="SLSQP", options={"ftol": 1e-7, "maxiter": 300},
     )  # fmt: skip
-    return unit * np.maximum(found.x, 0.0)[groups]
+    # The program may stop a little short of the bound (seen with heavy tails): widen until it holds.
+    widths = np.maximum(found.x, 0.0)
+    if left(widths) < 0:
+        enough = widths.max() + gaps.max()
+        while left(widths + enough) < 0:
+            enough *= 2.0
+        more = brentq(lambda step: left(widths + step), 0.0, enough)
+        widths += more if left(widths + more) >= 0 else more * (1.0 + 1e-9) + 1e-12
+    return unit * widths[groups]
 
 
 def calibrate_intervals(
