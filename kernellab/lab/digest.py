@@ -49,7 +49,7 @@ def _trace(figure, trace, strict) -> str:
         z = np.asarray(trace.z)
         head = f"image {z.shape[0]} x {z.shape[1]} in colour"
         return head if coarse else f"{head}, {summary(z.ravel() / 255, strict=strict, mean=True)}"
-    if trace.type in ("heatmap", "contour", "surface"):
+    if trace.type in ("heatmap", "contour"):
         z = np.asarray(trace.z, float)
         head = f"{kind} {z.shape[0]} x {z.shape[1]}"
         return head if coarse else f"{head}, z {summary(z.ravel(), strict=strict, mean=True)}"

@@ -6,7 +6,9 @@ from . import explorers, jupyter, notebooks
 
 pytestmark = pytest.mark.browser
 
-LIMIT = 250  # ms, median from hand to pixel; generous, for a busy machine. The goal is 100 ms.
+# ms, median from hand to pixel; the goal is 100 ms on a laptop. A shared machine without a graphics
+# card needs 55 ms for a 3D scene with nothing in it, and is at times half as fast as at others.
+LIMIT = 400
 
 
 @pytest.fixture(scope="module", params=notebooks.labs())

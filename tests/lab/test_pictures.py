@@ -191,6 +191,7 @@ def test_a_volatile_readout_is_marked(picture):
         (lambda p: p.text("fit", "a", X, X, ["one"]), "1 texts for 12 places"),
         (lambda p: p.readout("error", np.nan), 'the readout "error" is nan'),
         (lambda p: p.mesh("space", "a", np.eye(2), [[0, 1, 2]]), r"shape \(n, 3\)"),
+        (lambda p: p.surface("space", "a", np.ones((1, 12)), X, X[:1]), "needs 2 rows"),
     ],
 )
 def test_what_cannot_be_shown_is_refused_in_one_sentence(picture, draw, sentence):

@@ -846,7 +846,7 @@ def group_widths(truth, lower, upper, groups, eps: float, gamma: float = 0.5) ->
         bounds=[(0.0, None)] * sizes.size, constraints={"type": "ineq", "fun": left, "jac": slope},
         method="SLSQP", options={"ftol": 1e-7, "maxiter": 300},
     )  # fmt: skip
-    # The program may stop a little short of the bound (seen with heavy tails): widen until it holds.
+    # The program may stop a little short of the bound (heavy tails): widen until it holds.
     widths = np.maximum(found.x, 0.0)
     if left(widths) < 0:
         enough = widths.max() + gaps.max()
