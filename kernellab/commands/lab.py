@@ -74,8 +74,8 @@ def command(notebook: Path, port: int | None, browser: bool, extra: list[str]) -
 def environment() -> dict[str, str]:
     """The environment of the server and its kernels: our settings come before the user's own.
 
-    One BLAS thread unless the user says otherwise: the labs' matrices are small, and threads that
-    wait for each other on a busy machine have turned 0.1 s into 10 s.
+    One BLAS thread unless the user says otherwise (see ``kernellab.lab.threads``): said here, the
+    others are not even started.
     """
     paths = [str(SETTINGS), os.environ.get("JUPYTER_CONFIG_PATH", "")]
     return {

@@ -39,12 +39,14 @@ _MODULES = (
     "exercises",
     "explorer",
     "figures",
+    "late_imports",
     "numbers",
     "paper_map",
     "pictures",
     "predictions",
     "progress",
     "source",
+    "threads",
 )
 
 __all__ = [*_HOME, "catalogue"]

@@ -19,8 +19,10 @@ from kernellab.lab.digest import TooNear, figure_lines
 from kernellab.lab.figures import Figure
 from kernellab.lab.numbers import RoundingBoundary, saving
 from kernellab.lab.pictures import Frame, Panel, Picture, Stage
+from kernellab.lab.threads import use_one_blas_thread
 
 logger = logging.getLogger(__name__)
+use_one_blas_thread()
 
 _DRAWS_PER_SECOND = 8  # of a computation that runs on a button
 _LEAST_SCENES = 3

@@ -26,6 +26,10 @@ import plotly
 import plotly.graph_objects as go
 from traitlets import Dict, Int, Unicode, default
 
+from kernellab.lab.late_imports import put_off_grammars
+
+put_off_grammars()  # before the first widget, with which plotly loads the rest of itself
+
 _STATIC = Path(__file__).parent / "static"
 _PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
