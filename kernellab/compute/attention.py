@@ -410,7 +410,7 @@ def _toeplitz(weights, n, m) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def neighbourhood_attention(
-    queries, keys, values, *, window, dilation=1, causal=False, shape=None, scale=None
+    queries, keys, values, *, window, dilation=1, causal=False, shape=None, scale=None, tile=None
 ) -> np.ndarray:
     """Return softmax attention of each token over a window around it, on a line or a grid.
 
@@ -429,6 +429,8 @@ def neighbourhood_attention(
     causal : look at the window's tokens at and before one's own; at the start there are fewer
     shape : None for a line, or (height, width) with height * width = n
     scale : None: 1/sqrt(d)
+    tile : queries of a tile along the line, or along both axes of a grid (one number or two);
+        None: chosen by the window. It changes the time, not the result
 
     Returns
     -------
@@ -458,7 +460,12 @@ def neighbourhood_attention(
         for length, size, step in zip(sides, windows, dilations, strict=True)
     ]
     out = np.zeros((n, values.shape[1]))
-    tiles = _tile_sides(windows, shape is None)
+    if tile is None:
+        tiles = _tile_sides(windows, shape is None)
+    elif shape is None:
+        tiles = 1, min(integer("tile", tile, low=1), n)
+    else:
+        tiles = tuple(min(*pair) for pair in zip(_pair("tile", tile, 1), sides, strict=True))
     starts = [plan[0] for plan in plans]
     counts = [plan[1] for plan in plans]
     _neighbourhood(scaled, keys, values, sides[1], *dilations, *tiles, *starts, *counts, out)

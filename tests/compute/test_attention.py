@@ -268,6 +268,14 @@ def test_neighbourhood_attention_on_a_grid(shape, window, dilation, causal):
     np.testing.assert_allclose(ours, expected, atol=1e-13)
 
 
+@pytest.mark.parametrize("tile", [1, 2, 5, 1000])
+def test_the_tile_does_not_change_neighbourhood_attention(tile):
+    q, k, v = problem(120, 120, 4, 3)
+    for options in ({"window": 9, "dilation": 2}, {"window": (3, 5), "shape": (10, 12)}):
+        ours = at.neighbourhood_attention(q, k, v, tile=tile, **options)
+        np.testing.assert_allclose(ours, at.neighbourhood_attention(q, k, v, **options), atol=1e-14)
+
+
 def test_the_smallest_and_the_largest_window():
     q, k, v = problem(25, 25, 4, 3)
     np.testing.assert_allclose(at.neighbourhood_attention(q, k, v, window=1), v, atol=1e-15)
