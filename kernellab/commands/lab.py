@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from kernellab.cli import CommandError, UsageError
+from kernellab.commands import _server
 from kernellab.commands._serve import serve
 from kernellab.paths import NOTEBOOKS, ROOT
 
@@ -58,7 +59,7 @@ def command(notebook: Path, port: int | None, browser: bool, extra: list[str]) -
     # because they link to the code beside them.
     root = ROOT if notebook.is_relative_to(ROOT) else notebook.parent
     page = f"/lab/tree/{quote(notebook.relative_to(root).as_posix())}"
-    arguments = [sys.executable, "-m", "jupyterlab"]
+    arguments = [sys.executable, "-m", _server.__name__]
     arguments += [f"--ServerApp.root_dir={root}", f"--LabApp.default_url={page}"]
     if port is not None:
         arguments.append(f"--ServerApp.port={port}")

@@ -105,7 +105,7 @@ class Server:
         )
         environment.pop("KERNELLAB_SAVING", None)
         command = [
-            *(sys.executable, "-m", "jupyterlab"),
+            *(sys.executable, "-m", "kernellab.commands._server"),
             "--no-browser",
             "--ip=127.0.0.1",
             f"--port={self.port}",

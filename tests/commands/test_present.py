@@ -71,7 +71,7 @@ def test_wrong_use(started, capsys):
 def test_slides_open_in_jupyterlab(started, course):
     assert main(["present", "alpha", "--no-browser", "--port", "9999", "--", "--debug"]) == 0
     [(command, env)] = started
-    assert command[1:3] == ["-m", "jupyterlab"] and command[-1] == "--debug"
+    assert command[1:3] == ["-m", "kernellab.commands._server"] and command[-1] == "--debug"
     assert "--LabApp.default_url=/lab/tree/notebooks/01_part/01_alpha.ipynb" in command
     assert {"--no-browser", "--ServerApp.port=9999"} < set(command)
     assert env["JUPYTER_PATH"].split(os.pathsep)[0] == str(STATIC)
