@@ -1,4 +1,4 @@
-"""Small real data sets, read from the checkout's data folder and checked against their checksums.
+"""Small data sets: real ones, read from the data folder and checked, and simulated ones, computed.
 
 Loaders are imported when first used (PEP 562).
 """
@@ -17,6 +17,8 @@ _HOME = {
     "posterior_networks": "trained",
     "social_graph": "acquaintances",
     "sunspots": "suns",
+    "toy3d": "toy_worlds",
+    "toy_scene": "toy_worlds",
     "wine": "wines",
 }
 
@@ -31,6 +33,8 @@ __all__ = [
     "posterior_networks",
     "social_graph",
     "sunspots",
+    "toy3d",
+    "toy_scene",
     "wine",
 ]
 

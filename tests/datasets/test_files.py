@@ -23,6 +23,8 @@ LOADERS = {
     "posterior_networks.npz": "posterior_networks",
 }
 
+SIMULATED = ["toy3d", "toy_scene"]  # computed by their loaders, without a file
+
 
 @pytest.fixture
 def copied(tmp_path, monkeypatch):
@@ -43,9 +45,11 @@ def build():
 def test_table_files_loaders_and_builders_agree(build):
     in_folder = {f.name for f in paths.DATA.iterdir() if f.suffix in (".csv", ".npz")}
     assert in_folder == set(_files.checksums()) == set(LOADERS) == set(build.BUILDERS)
-    assert sorted(LOADERS.values()) == datasets.__all__ == dir(datasets)
+    assert sorted([*LOADERS.values(), *SIMULATED]) == datasets.__all__ == dir(datasets)
     for file, checksum in _files.checksums().items():
         assert hashlib.sha256(_files.verified(file)).hexdigest() == checksum
+    readme = (paths.DATA / "README.md").read_text(encoding="utf-8")
+    assert all(f"`{loader}" in readme for loader in SIMULATED)
 
 
 def test_every_row_is_complete():
