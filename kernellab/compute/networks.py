@@ -190,6 +190,37 @@ class Adam:
             square += (1.0 - second) * (g * g - square)
             p -= length * mean / (np.sqrt(square / correction) + 1e-8)
 
+    def carry(self, parameters, rows) -> None:
+        """Go on with other parameters, whose rows come from rows of those before.
+
+        Row i of each array takes the running means of row rows[i], and starts without any where
+        rows[i] is -1 (its first steps are short, since the count of updates goes on).
+
+        Parameters: parameters of the same form, arrays of shape (m, ...); rows (m,), integers.
+        Raises ValueError for another form or rows out of range. Cost: O(size of the parameters).
+        """
+        arrays, rows = list(_arrays(parameters)), plain.asarray(rows)
+        if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+            raise ValueError(f"rows must be a vector of integers, got shape {rows.shape}")
+        rows = rows.astype(plain.int64)
+        shapes = [(len(rows), *array.shape[1:]) for array in self._parameters]
+        if [a.shape for a in arrays] != shapes or any(a.dtype != plain.float64 for a in arrays):
+            raise ValueError(
+                f"parameters must be float64 arrays of shapes {shapes}, "
+                f"got {[a.shape for a in arrays]}"
+            )
+        least = min((len(array) for array in self._parameters), default=0)
+        if rows.size and (rows.min() < -1 or rows.max() >= least):
+            raise ValueError(
+                f"rows must lie between -1 and {least - 1}, got {rows.min()} to {rows.max()}"
+            )
+        known = rows >= 0
+        for store in (self._means, self._squares):
+            for place, before in enumerate(store):
+                store[place] = plain.zeros((len(rows), *before.shape[1:]))
+                store[place][known] = before[rows[known]]
+        self._parameters = arrays
+
 
 def _arrays(tree) -> Iterator[np.ndarray]:
     """Yield the arrays of nested lists and tuples, in order."""
