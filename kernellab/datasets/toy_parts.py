@@ -294,9 +294,12 @@ class Part:
         return 0.0
 
     def draw_surface(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Return n points (n, 3), in the solid's axes, drawn evenly from its surface."""
+        """Return n points (n, 3), in the solid's axes, drawn evenly from its surface.
+
+        Raises ValueError for a plane, which has no end. Cost: O(n).
+        """
         if self.kind == "plane":
-            raise ValueError("a plane has no end: points cannot be drawn evenly from it")
+            raise ValueError("kind must be a solid with an end to draw points from, got 'plane'")
         if self.kind == "sphere":
             return self.size[0] * _directions(n, rng)
         if self.kind == "box":

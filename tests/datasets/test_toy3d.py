@@ -459,39 +459,36 @@ def test_points_drawn_from_a_surface():
     assert len(np.unique(where)) == 5
 
 
-@pytest.mark.parametrize(
-    ("part", "area", "height"),
-    [
-        (sphere(0.7, (0, 0, 0)), 4 * math.pi * 0.49, 1 / 2),
-        (box((0.5, 1.0, 2.0), (0, 0, 0)), 28.0, 12 / 28),
-        (torus(0.8, 0.3, (0, 0, 0)), 4 * math.pi**2 * 0.24, 1 / 3),
-        (capsule((0, 0, -0.6), (0, 0, 0.6), 0.4), 4 * math.pi * 0.4, 0.5),
-        (cylinder(0.5, 0.8, (0, 0, 0)), 2 * math.pi * 0.5 * 2.1, None),
-    ],
-    ids=lambda v: v.kind if isinstance(v, Part) else "",
-)
-def test_areas_and_even_draws(part, area, height):
-    """``height`` is the share of area in the middle half of the solid's height, or in its core."""
+# Beside the area, a region and its share of the area.
+SURFACES = [
+    (sphere(0.7, (0, 0, 0)), 4 * math.pi * 0.49, lambda p: abs(p[2]) < 0.35, 1 / 2),
+    (box((0.5, 1.0, 2.0), (0, 0, 0)), 28.0, lambda p: abs(p[2]) < 1.0, 12 / 28),
+    (box((0.5, 1.0, 2.0), (0, 0, 0)), 28.0, lambda p: abs(p[0]) == 0.5, 16 / 28),
+    (
+        torus(0.8, 0.3, (0, 0, 0)),
+        4 * math.pi**2 * 0.24,
+        lambda p: np.hypot(p[0], p[1]) > 0.8,
+        1 / 2 + 0.3 / (0.8 * math.pi),
+    ),
+    (capsule((0, 0, -0.6), (0, 0, 0.6), 0.4), 1.6 * math.pi, lambda p: abs(p[2]) < 0.6, 0.6),
+    (cylinder(0.5, 0.8, (0, 0, 0)), 2.1 * math.pi, lambda p: abs(p[2]) < 0.8, 1.6 / 2.1),
+    (
+        cylinder(0.5, 0.8, (0, 0, 0)),
+        2.1 * math.pi,
+        lambda p: np.hypot(p[0], p[1]) < 0.25,
+        0.125 / 2.1,
+    ),
+]
+
+
+@pytest.mark.parametrize(("part", "area", "region", "share"), SURFACES)
+def test_areas_and_even_draws(part, area, region, share):
     assert part.area() == pytest.approx(area)
     points = part.draw_surface(40000, np.random.default_rng(0))
     np.testing.assert_allclose(points.mean(axis=0), 0.0, atol=0.03)
-    top = np.abs(points[:, 2]).max()
-    if part.kind == "cylinder":  # the caps' share, and even over a cap
-        cap = np.abs(points[:, 2]) == 0.8
-        assert cap.mean() == pytest.approx(0.5 / 2.1, abs=0.01)
-        inner = np.hypot(*points[cap, :2].T) < 0.25
-        assert inner.mean() == pytest.approx(0.25, abs=0.02)
-        return
-    share = (np.abs(points[:, 2]) < 0.5 * top).mean()
-    if part.kind == "box":  # 2 x 2 (the sides over half of their height) of 28
-        height = 0.5 * (4 * 2.0 * 1.0 * 2 + 4 * 2.0 * 0.5 * 2) / 28.0
-    if part.kind == "torus":  # |sin| < 1/2
-        assert (np.hypot(*points[:, :2].T) > 0.8).mean() == pytest.approx(
-            0.5 + 0.3 / (math.pi * 0.8), abs=0.01
-        )
-    if part.kind == "sphere" or part.kind == "capsule":  # Archimedes: even in height
-        height = 0.5
-    assert share == pytest.approx(height, abs=0.01)
+    assert region(points.T).mean() == pytest.approx(share, abs=0.01)
+    f = Scene((part,)).signed_distance(points @ part.rotation.T)
+    np.testing.assert_allclose(f, 0.0, atol=1e-12)
 
 
 def test_scenes_can_be_taken_apart_and_changed():
@@ -620,6 +617,7 @@ def test_arguments_of_toy3d(options, message):
         (lambda: capsule((0, 0, 0), (0, 0, 0), 1), "end must differ from start"),
         (lambda: capsule((0, 0, 0), (0, 0, 1), 0), "radius must be a positive number"),
         (lambda: plane((0, 0, 0), (0, 0, 0)), r"normal must not be \(0, 0, 0\)"),
+        (lambda: plane((0, 0, 0)).draw_surface(3, None), "kind must be a solid with an end"),
         (lambda: Motion(velocity=(1, 2)), "velocity must have length 3"),
         (lambda: Motion(period=0), "period must be a positive number"),
         (lambda: Motion(spin=(1, 0, 0), rock=(0, 1, 0)), "rock must be along the axis of spin"),
