@@ -24,6 +24,7 @@ from kernellab.compute.checks import (
     as_rng,
     as_vector,
     between,
+    fits_in_memory,
     integer,
     nonnegative,
     one_of,
@@ -75,15 +76,17 @@ def smoothing_weights(rule: str, queries, keys, bandwidth: float = 1.0, bias=Non
         bias = as_matrix("bias", bias, rows=len(queries), columns=len(keys))
     if rule == "dot product":
         return attention_weights(queries, keys, scale=rate, bias=bias)
-    if rule == "own value":
-        spread = np.sqrt(keys.var(axis=0) + 1e-8)
-        own = -0.5 * rate * np.sum(((keys - keys.mean(axis=0)) / spread) ** 2, axis=1)
-        scores = np.repeat(own[None], len(queries), axis=0)
-    else:
-        centre = keys.mean(axis=0)
-        q, k = queries - centre, keys - centre
-        squares = np.sum(q * q, 1)[:, None] + np.sum(k * k, 1) - 2.0 * q @ k.T
-        scores = -0.5 * rate * np.maximum(squares, 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
+        if rule == "own value":
+            spread = np.sqrt(keys.var(axis=0) + 1e-8)
+            spread[np.isinf(spread)] = np.nan
+            own = -0.5 * rate * np.sum(((keys - keys.mean(axis=0)) / spread) ** 2, axis=1)
+            scores = np.repeat(own[None], len(queries), axis=0)
+        else:
+            centre = keys.mean(axis=0)
+            q, k = queries - centre, keys - centre
+            squares = np.sum(q * q, 1)[:, None] + np.sum(k * k, 1) - 2.0 * q @ k.T
+            scores = -0.5 * rate * np.maximum(squares, 0.0)
     if bias is not None:
         scores += bias
     if not np.isfinite(scores).all():
@@ -105,10 +108,11 @@ def effective_keys(weights) -> np.ndarray:
     [2.0, 1.0]
     """
     weights = as_matrix("weights", weights)
-    totals = weights.sum(axis=1, keepdims=True)
-    if weights.min() < 0 or totals.min() <= 0:
+    largest = weights.max(axis=1, keepdims=True)
+    if weights.min() < 0 or largest.min() <= 0:
         raise ValueError("weights must be >= 0 and every row must hold a positive one")
-    p = weights / totals
+    p = weights / largest
+    p /= p.sum(axis=1, keepdims=True)
     return np.exp(-np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=1))
 
 
@@ -141,6 +145,7 @@ def draw_features(m: int, d: int, rng) -> FeatureMap:
     Source: Choromanski et al. 2021 (arXiv:2009.14794), lemma 1.
     """
     m, d = integer("m", m, low=1), integer("d", d, low=1)
+    fits_in_memory("the m x d frequencies", 8 * m * d)
     return FeatureMap(as_rng(rng).standard_normal((m, d)), np.zeros(m))
 
 
@@ -194,7 +199,11 @@ def learn_features(
     tokens = as_matrix("tokens", tokens, min_rows=2)
     steps = integer("steps", steps, low=0)
     batch = integer("batch", batch, low=2, high=len(tokens))
+    if np.shape(scales) != (2,):
+        raise ValueError(f"scales must be two numbers, the least and the greatest, got {scales}")
     low, high = (positive(f"scales[{i}]", scale) for i, scale in enumerate(scales))
+    if low > high:
+        raise ValueError(f"scales must ascend, got {scales}")
     rng = as_rng(rng)
     features = draw_features(m, tokens.shape[1], rng)
     adam, losses = Adam(features, positive("step", step)), np.empty(steps)
@@ -213,7 +222,8 @@ def _mimic(features, x, target):
     phi_q, phi_k = _both_features(features, x, x)
     products = phi_q @ phi_k.T
     totals = products.sum(axis=1, keepdims=True)
-    loss = np.mean(np.sum(target * np.log((target + 1e-300) * totals / products), axis=1))
+    entropies = target * np.log(np.where(target > 0.0, target, 1.0))
+    loss = np.mean(np.sum(entropies + target * np.log(totals / products), axis=1))
     up = (1.0 / totals - target / products) / len(x)  # d loss / d products
     # phi = exp(w.x + b + ...), so that d phi / d w = phi x; the shifts of the exponents cancel.
     slopes_q, slopes_k = (up @ phi_k) * phi_q, (up.T @ phi_q) * phi_k
@@ -227,8 +237,11 @@ def _both_features(features, queries, keys):
     offsets = as_vector("offsets", features.offsets, length=len(frequencies))
     queries = as_matrix("queries", queries, columns=frequencies.shape[1])
     keys = as_matrix("keys", keys, columns=frequencies.shape[1])
-    exponents_q = queries @ frequencies.T + offsets
-    exponents_k = keys @ frequencies.T + offsets - 0.5 * np.sum(keys * keys, 1)[:, None]
+    with np.errstate(over="ignore", invalid="ignore"):
+        exponents_q = queries @ frequencies.T + offsets
+        exponents_k = keys @ frequencies.T + offsets - 0.5 * np.sum(keys * keys, 1)[:, None]
+    if not (np.isfinite(exponents_q).all() and np.isfinite(exponents_k).all()):
+        raise ValueError("queries, keys and frequencies must keep all exponents finite")
     exponents_q -= exponents_q.max(axis=1, keepdims=True)
     exponents_k -= exponents_k.max()
     # No feature vanishes altogether: a query whose only large feature no key shares sees all keys.
@@ -343,15 +356,26 @@ def mab_pullback(block: Block, x, y, heads: int = 2):
 
 
 def _as_sets(block, x, y, heads):
-    d = np.shape(block.query)[0]
+    d = len(block.bias)
+    for name, part in zip(Block._fields, block, strict=True):
+        wanted = (d,) if name == "bias" else (d, d)
+        if np.shape(part) != wanted:
+            raise ValueError(f"block.{name} must have shape {wanted}, got {np.shape(part)}")
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     for name, rows in (("x", x), ("y", y)):
         if rows.ndim < 2 or rows.shape[-1] != d or rows.shape[-2] == 0:
             raise ValueError(f"{name} must have shape (..., n >= 1, {d}), got {rows.shape}")
+        if not np.isfinite(rows).all():
+            raise ValueError(f"{name} must be finite")
     heads = integer("heads", heads, low=1)
     if d % heads:
         raise ValueError(f"heads must divide the {d} columns, got {heads}")
-    shape = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])  # ValueError when they do not fit
+    try:
+        shape = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    except ValueError:
+        raise ValueError(
+            f"x and y must have leading axes that fit, got shapes {x.shape} and {y.shape}"
+        ) from None
     if x.shape[:-2] != shape:
         x = np.broadcast_to(x, shape + x.shape[-2:])
     return x, y, heads
@@ -586,7 +610,9 @@ def maximum_error(network: SetNetwork, rng, sizes=range(1, 11), sets: int = 200)
     Parameters: network; rng; sizes >= 1; sets a size. Raises ValueError otherwise.
     Cost: ``sets`` evaluations a size.
     """
-    rng, errors = as_rng(rng), []
+    rng, errors, sizes = as_rng(rng), [], np.atleast_1d(np.asarray(sizes)).tolist()
+    if not sizes:
+        raise ValueError("sizes must hold at least one set size, got none")
     for n in sizes:
         x = rng.random((integer("sets", sets, low=1), integer("sizes", n, low=1), 1))
         errors.append(np.abs(network.predict(x) - x.max(axis=(1, 2))).mean())
@@ -618,12 +644,18 @@ def position_bias(family: str, distance, r1: float, r2: float) -> np.ndarray:
     r1, r2 = nonnegative("r1", r1), positive("r2", r2)
     if family == "none":
         return np.zeros_like(distance)
-    return -r1 * (distance**r2 if family == "power" else np.log1p(r2 * distance))
+    with np.errstate(over="ignore"):
+        bias = -r1 * (distance**r2 if family == "power" else np.log1p(r2 * distance))
+    if not np.isfinite(bias).all():
+        raise ValueError(f"distance, r1 and r2 must keep the bias finite, got r1 {r1}, r2 {r2}")
+    return bias
 
 
 def position_gram(family: str, n: int, r1: float, r2: float) -> np.ndarray:
     """Return the n x n matrix of biases between positions 0, ..., n - 1. Cost: O(n^2)."""
-    places = np.arange(integer("n", n, low=1), dtype=float)
+    n = integer("n", n, low=1)
+    fits_in_memory("the n x n matrix", 8 * n * n)
+    places = np.arange(n, dtype=float)
     return position_bias(family, np.abs(places[:, None] - places), r1, r2)
 
 
@@ -634,11 +666,11 @@ def centred_least(matrix) -> float:
 
     Parameters: matrix, symmetric (n, n), n >= 2. Raises ValueError otherwise. Cost: O(n^3).
     """
-    matrix = symmetric("matrix", matrix)
+    matrix, scale = _scaled(matrix)
     if len(matrix) < 2:
         raise ValueError(f"matrix must have at least 2 rows, got {len(matrix)}")
     _, inner, _ = _about_ones(matrix)
-    return float(np.linalg.eigvalsh(inner)[0])
+    return scale * float(np.linalg.eigvalsh(inner)[0])
 
 
 def psd_offset(matrix, rtol: float = 1e-10) -> float:
@@ -656,18 +688,25 @@ def psd_offset(matrix, rtol: float = 1e-10) -> float:
     >>> round(psd_offset(-abs(places[:, None] - places)), 9)
     2.0
     """
-    matrix, rtol = symmetric("matrix", matrix), positive("rtol", rtol)
+    (matrix, scale), rtol = _scaled(matrix), positive("rtol", rtol)
     a, inner, b = _about_ones(matrix)
-    small = rtol * len(matrix) * max(float(np.abs(matrix).max()), 1e-300)
+    small = rtol * len(matrix)
     if len(inner) == 0:
-        return max(-a, 0.0)
+        return scale * max(-a, 0.0)
     values, vectors = np.linalg.eigh(inner)
     along = vectors.T @ b
     if values[0] < -small or np.abs(along[values <= small]).max(initial=0.0) > small:
         return math.inf
     kept = values > small
     c = (np.sum(along[kept] ** 2 / values[kept]) - a) / len(matrix)
-    return float(c) if c > small / len(matrix) else 0.0
+    return scale * float(c) if c > rtol else 0.0
+
+
+def _scaled(matrix):
+    """Return a checked matrix over its largest entry, and that entry."""
+    matrix = symmetric("matrix", matrix)
+    scale = max(float(np.abs(matrix).max()), 1e-300)
+    return matrix / scale, scale
 
 
 def _about_ones(matrix):
@@ -778,7 +817,10 @@ def _windows(series, length):
 
 def _past(head, gaps, distance):
     """Return scores, and their derivatives in the logarithms of width, r1 and r2."""
-    content = -(gaps**2) / head.width
+    with np.errstate(over="ignore"):
+        content = -(gaps**2) / positive("width", head.width)
+    if not np.isfinite(content).all():
+        raise ValueError("series and width must keep all scores finite")
     bias = position_bias(head.family, distance, head.r1, head.r2)
     if head.family == "power":
         by_r2 = bias * head.r2 * np.log(distance)
@@ -844,7 +886,10 @@ def layer_loss(kernel: str, x, targets, layer: Layer) -> tuple[float, Layer]:
     """
     x, targets, weights = _as_task(kernel, x, targets, layer)
     slopes = Layer(*(np.zeros_like(part) for part in weights))
-    return _layer_slopes(KERNELS.index(kernel), x, targets, *weights, *slopes), slopes
+    loss = _layer_slopes(KERNELS.index(kernel), x, targets, *weights, *slopes)
+    if not all(np.isfinite(part).all() for part in (loss, *slopes)):
+        raise ValueError("x, targets and layer must keep the loss and its slopes finite")
+    return loss, slopes
 
 
 def descend(
@@ -864,7 +909,8 @@ def descend(
     Returns
     -------
     the last Layer, losses (steps + 1,), and norms (steps + 1,) of the slopes in the query weights.
-    A run whose loss leaves 1e12 stops there; the rest repeats the last loss.
+    A run whose loss leaves 1e12 stops there: the layer is the one it had come to, and the losses
+    repeat the last one below.
 
     Raises
     ------
@@ -892,9 +938,13 @@ def loss_slice(kernel: str, x, targets, layer: Layer, directions, reach) -> np.n
     """
     x, targets, weights = _as_task(kernel, x, targets, layer)
     d, reach = len(weights.value), as_vector("reach", reach)
+    if len(directions) != 2:
+        raise ValueError(f"directions must be two matrices, got {len(directions)}")
     first, second = (as_matrix("directions", part, rows=d, columns=d) for part in directions)
     out = np.empty((len(reach), len(reach)))
     _slice(KERNELS.index(kernel), x, targets, *weights, first, second, reach, out)
+    if not np.isfinite(out).all():
+        raise ValueError("layer, directions and reach must keep the loss finite")
     return out
 
 
@@ -904,6 +954,8 @@ def _as_task(kernel, x, targets, layer):
     if x.ndim != 3 or 0 in x.shape or not np.isfinite(x).all():
         raise ValueError(f"x must be finite, of shape (N, n, D), got shape {x.shape}")
     d = x.shape[2]
+    if len(layer) != 3:
+        raise ValueError(f"layer must hold query, key and value weights, got {len(layer)} parts")
     targets = as_matrix("targets", targets, rows=x.shape[0], columns=x.shape[1])
     query, key = (as_matrix("layer", part, rows=d, columns=d).copy() for part in layer[:2])
     return x, targets, Layer(query, key, as_vector("layer", layer[2], length=d).copy())
@@ -1057,9 +1109,19 @@ def adaptive_weights(x, offsets, scales) -> np.ndarray:
         raise ValueError(
             f"offsets must have heads (rows) that divide the {x.shape[1]} columns of x, got {heads}"
         )
-    if np.abs(scales).min() < 1e-150:
-        raise ValueError("scales must not be 0")
+    _check_scales(scales)
+    if max(np.abs(x).max(), np.abs(offsets).max()) > 1e100:
+        raise ValueError("x and offsets must not exceed 1e100")
     return _adaptive(x, offsets, scales).reshape(x.shape)
+
+
+def _check_scales(scales):
+    sizes = np.abs(scales)
+    if sizes.min() < 1e-150 or sizes.max() > 1e100:
+        raise ValueError(
+            "scales must lie between 1e-150 and 1e100 in size, and not be 0, got sizes from "
+            f"{sizes.min():.3g} to {sizes.max():.3g}"
+        )
 
 
 def _adaptive(x, offsets, scales):
@@ -1067,8 +1129,8 @@ def _adaptive(x, offsets, scales):
     z, spread = _standardised(x, len(offsets))
     exponents = 0.0
     for delta, c in zip(offsets.T, scales.T, strict=True):
-        gap = (z - delta[:, None] / spread) / c[:, None]
-        exponents = exponents - 0.5 * np.minimum(gap * gap, 1e100)
+        gap = np.clip((z - delta[:, None] / spread) / c[:, None], -1e50, 1e50)
+        exponents = exponents - 0.5 * gap * gap
     return _softmax(exponents)
 
 
@@ -1088,8 +1150,7 @@ def one_gaussian(offsets, scales) -> tuple[np.ndarray, np.ndarray]:
     """
     offsets = as_matrix("offsets", offsets)
     scales = as_matrix("scales", scales, rows=len(offsets), columns=offsets.shape[1])
-    if np.abs(scales).min() < 1e-150:
-        raise ValueError("scales must not be 0")
+    _check_scales(scales)
     rates = scales**-2.0
     total = rates.sum(axis=1)
     return np.sum(offsets * rates, axis=1) / total, total**-0.5
@@ -1167,7 +1228,7 @@ class Head(NamedTuple):
 
     def features(self, x) -> np.ndarray:
         """Return what the linear part sees: x, or x times F/H times the weights (plus x)."""
-        x = as_matrix("x", x)
+        x = as_matrix("x", x, columns=len(self.weights))
         if self.offsets is None:
             return x
         weights = adaptive_weights(x, self.offsets, self.scales)
@@ -1176,6 +1237,8 @@ class Head(NamedTuple):
     def accuracy(self, x, labels) -> float:
         """Return the share of rows whose largest logit is that of their label."""
         logits = self.features(x) @ self.weights + self.bias
+        if np.shape(labels) != (len(logits),):
+            raise ValueError(f"labels must be {len(logits)} integers, got {np.shape(labels)}")
         return float(np.mean(logits.argmax(axis=1) == np.asarray(labels)))
 
 
@@ -1215,6 +1278,10 @@ def train_head(
     if labels.shape != (len(x),) or labels.dtype.kind not in "iu" or labels.min() < 0:
         raise ValueError(f"labels must be {len(x)} integers from 0, got shape {labels.shape}")
     heads, gaussians = integer("heads", heads, low=1), integer("gaussians", gaussians, low=1)
+    if labels.max() >= 10 * len(labels) + 10:
+        raise ValueError(f"labels must number the classes from 0, got {labels.max()}")
+    if np.abs(x).max() > 1e100:
+        raise ValueError("x must not exceed 1e100")
     (n, width), classes = x.shape, int(labels.max()) + 1
     if width % heads:
         raise ValueError(f"heads must divide the {width} columns of x, got {heads}")

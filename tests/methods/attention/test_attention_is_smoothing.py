@@ -55,12 +55,14 @@ def test_far_queries_have_weights():
 def test_effective_keys():
     assert np.allclose(sm.effective_keys(np.ones((2, 7))), 7.0)
     assert np.allclose(sm.effective_keys(np.eye(4)), 1.0)
+    assert np.allclose(sm.effective_keys([[1e308, 1e308], [1e-320, 0.0]]), [2.0, 1.0])
 
 
 def test_landmarks_are_two_softmaxes():
     q, marks, k, v = cloud(5), cloud(4, seed=1), cloud(9, seed=2), cloud(9, 2, 3)
     both = attention_weights(q, marks, scale=0.8) @ attention_weights(marks, k, scale=0.8)
     assert np.allclose(sm.landmark_attention(q, marks, k, v, 0.8), both @ v)
+    assert np.linalg.matrix_rank(both) == 4  # factorised: no more than there are landmarks
 
 
 def test_random_features_tend_to_softmax():
@@ -94,6 +96,11 @@ def test_learned_features_mimic_better_than_drawn_ones():
     assert np.median(ratios) > 1.25 and min(ratios) > 0.8
     untrained, _ = sm.learn_features(tokens, 16, 5, steps=0)
     assert np.allclose(untrained.frequencies, drawn.frequencies)
+
+
+def test_mimicry_of_far_tokens_is_finite():
+    features, losses = sm.learn_features(1e6 * cloud(6), 4, 0, steps=20, batch=4)
+    assert np.isfinite(losses).all() and np.isfinite(features.frequencies).all()
 
 
 def test_slopes_of_the_mimicry():
@@ -185,6 +192,14 @@ def test_attention_pools_find_the_largest_and_means_do_not():
     assert sm.maximum_error(network, 1000) > 0.1  # before training
 
 
+def test_a_pool_that_does_not_listen_stays_a_mean():
+    network = sm.SetNetwork("rows", "attention", 0)
+    network.pooling[1].query[:] = network.pooling[1].key[:] = 0.0
+    for _ in sm.train_on_maximum(network, 0, steps=20):
+        pass
+    assert np.allclose(network.attention(np.random.default_rng(0).random((3, 5, 1))), 0.2)
+
+
 def test_pools_have_equally_many_weights():
     sizes = [sm.SetNetwork("rows", pool).vector.size for pool in sm.POOLS]
     assert max(sizes) < 1.03 * min(sizes)
@@ -220,6 +235,10 @@ def test_offsets_at_the_edges():
     assert sm.centred_least(square) > -1e-9 and sm.psd_offset(square) == np.inf
     assert np.linalg.eigvalsh(square + 1e6)[0] < -1e-6
     assert sm.psd_offset(np.zeros((3, 3))) == 0.0
+    for scale in (1e-200, 1e200):  # nothing depends on the unit
+        gram = scale * sm.position_gram("power", 5, 1.0, 1.0)
+        assert sm.psd_offset(gram) == pytest.approx(2.0 * scale)
+        assert sm.centred_least(gram) == pytest.approx(scale * sm.centred_least(gram / scale))
 
 
 def test_the_constant_is_hidden_by_the_division():
@@ -436,6 +455,7 @@ def test_slopes_of_the_adaptive_layer():
 X, V = cloud(5), cloud(5, 2)
 TASK = sm.attention_task(4, 0)
 NET, LINE = sm.SetNetwork(d=4), np.zeros(40)
+HEAD = sm.train_head(X, np.array([0, 1, 0, 1, 1]), 0, steps=1)
 
 
 @pytest.mark.parametrize(
@@ -448,6 +468,8 @@ NET, LINE = sm.SetNetwork(d=4), np.zeros(40)
         lambda: sm.smoothing_weights("Gaussian", X * np.nan, X),
         lambda: sm.smoothing_weights("Gaussian", X, X, bias=np.zeros((5, 4))),
         lambda: sm.smoothing_weights("Gaussian, not normalised", X, X, bias=np.full((5, 5), 800.0)),
+        lambda: sm.smoothing_weights("Gaussian", 1e200 * X, X),
+        lambda: sm.smoothing_weights("own value", X, 1e200 * X),
         lambda: sm.effective_keys(np.zeros((2, 2))),
         lambda: sm.effective_keys([[1.0, -1.0]]),
         lambda: sm.landmark_attention(X, cloud(3, 2), X, V),
@@ -457,12 +479,18 @@ NET, LINE = sm.SetNetwork(d=4), np.zeros(40)
         lambda: sm.learn_features(X, 4, 0, batch=6),
         lambda: sm.learn_features(X, 4, 0, steps=-1, batch=4),
         lambda: sm.learn_features(X, 4, 0, scales=(0.0, 1.0), batch=4),
+        lambda: sm.learn_features(X, 4, 0, scales=(1.0,), batch=4),
+        lambda: sm.learn_features(X, 4, 0, scales=(2.0, 1.0), batch=4),
         lambda: sm.learn_features(X[:1], 4, 0),
+        lambda: sm.draw_features(10**7, 10**5, 0),
+        lambda: sm.feature_weights(sm.draw_features(4, 3, 0), 1e200 * X, 1e200 * X),
         lambda: sm.draw_block(0, 0),
         lambda: sm.mab(sm.draw_block(4, 0), X, X),
         lambda: sm.mab(sm.draw_block(3, 0), X, X, heads=2),
         lambda: sm.mab(sm.draw_block(3, 0), X[:0], X, heads=1),
         lambda: sm.mab(sm.draw_block(3, 0), np.zeros((2, 4, 3)), np.zeros((3, 4, 3)), heads=1),
+        lambda: sm.mab(sm.draw_block(3, 0), np.full((2, 4, 3), np.nan), X, heads=1),
+        lambda: sm.mab(sm.draw_block(3, 0)._replace(key=np.eye(2)), X, X, heads=1),
         lambda: sm.SetNetwork("cnn"),
         lambda: sm.SetNetwork(pool="median"),
         lambda: sm.SetNetwork(d=5, heads=2),
@@ -474,6 +502,9 @@ NET, LINE = sm.SetNetwork(d=4), np.zeros(40)
         lambda: list(sm.train_on_maximum(NET, 0, steps=0)),
         lambda: list(sm.train_on_maximum(NET, 0, step=-1.0)),
         lambda: sm.maximum_error(NET, 0, sizes=[0]),
+        lambda: sm.maximum_error(NET, 0, sizes=[]),
+        lambda: sm.position_bias("power", [1e200], 1.0, 2.0),
+        lambda: sm.position_gram("log", 10**7, 1.0, 1.0),
         lambda: sm.position_bias("cubic", [1.0], 1.0, 1.0),
         lambda: sm.position_bias("log", [-1.0], 1.0, 1.0),
         lambda: sm.position_bias("log", [], 1.0, 1.0),
@@ -490,16 +521,24 @@ NET, LINE = sm.SetNetwork(d=4), np.zeros(40)
         lambda: sm.fit_forecaster("log", LINE, length=40),
         lambda: sm.fit_forecaster("log", LINE, length=1),
         lambda: sm.Forecaster("log", 1.0, 1.0, 1.0).predict(LINE * np.nan, 8),
+        lambda: sm.Forecaster("log", 0.0, 1.0, 1.0).predict(LINE, 8),
+        lambda: sm.Forecaster("log", 1.0, 1.0, 1.0).predict(1e200 * np.arange(40.0), 8),
         lambda: sm.attention_task(1, 0),
         lambda: sm.attention_task(4, 0, spread=-1.0),
         lambda: sm.layer_loss("cosine", *TASK),
         lambda: sm.layer_loss("softmax", TASK[0][0], TASK[1], TASK[2]),
         lambda: sm.layer_loss("softmax", TASK[0], TASK[1][:2], TASK[2]),
         lambda: sm.layer_loss("softmax", TASK[0], TASK[1], TASK[2]._replace(value=np.zeros(3))),
+        lambda: sm.layer_loss("softmax", *TASK[:2], TASK[2][:2]),
+        lambda: sm.layer_loss("softmax", 1e200 * TASK[0], *TASK[1:]),
         lambda: sm.descend("softmax", *TASK, steps=-1),
         lambda: sm.descend("softmax", *TASK, step=0.0),
         lambda: sm.descend("softmax", *TASK, train=("bias",)),
         lambda: sm.loss_slice("softmax", *TASK, (np.eye(3), np.eye(4)), [0.0]),
+        lambda: sm.loss_slice("softmax", *TASK, (np.eye(4),), [0.0]),
+        lambda: sm.loss_slice("softmax", *TASK, (1e300 * np.eye(4),) * 2, [1e10]),
+        lambda: sm.adaptive_weights(1e200 * X, [[0.0]], [[1.0]]),
+        lambda: sm.one_gaussian([[0.0]], [[1e200]]),
         lambda: sm.adaptive_weights(X, np.zeros((2, 1)), np.ones((2, 1))),
         lambda: sm.adaptive_weights(X, np.zeros((1, 2)), np.ones((1, 1))),
         lambda: sm.adaptive_weights(X, [[0.0]], [[0.0]]),
@@ -513,6 +552,10 @@ NET, LINE = sm.SetNetwork(d=4), np.zeros(40)
         lambda: sm.train_head(X, np.zeros(4, int), 0),
         lambda: sm.train_head(X, np.array([0, 1, 0, 1, -1]), 0),
         lambda: sm.train_head(X, np.zeros(5), 0),
+        lambda: sm.train_head(X, np.array([0, 1, 0, 1, 10**12]), 0),
+        lambda: sm.train_head(1e200 * X, np.array([0, 1, 0, 1, 1]), 0),
+        lambda: HEAD.accuracy(X, [0, 1]),
+        lambda: HEAD.accuracy(X[:, :2], [0, 1, 0, 1, 1]),
         lambda: sm.train_head(X, np.array([0, 1, 0, 1, 1]), 0, heads=2),
         lambda: sm.train_head(X, np.array([0, 1, 0, 1, 1]), 0, steps=0),
     ],
