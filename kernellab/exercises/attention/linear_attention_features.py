@@ -181,7 +181,7 @@ def _check_prf(candidate):
         big = np.asarray(call(candidate, loud, 40.0 * np.eye(3), on=on), dtype=float)
     expect(
         bool(np.isfinite(big).all()),
-        f"{on} a feature overflows: exp(1200) is no number. Subtract the largest exponent first",
+        f"{on} a feature overflows: exp(750) is no number. Subtract the largest exponent first",
     )
 
     # Against the first pair, so that one common factor does not matter.

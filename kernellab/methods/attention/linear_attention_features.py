@@ -92,12 +92,18 @@ def attention_pullback(query_features, key_features, values):
     out = N / D with N = phi_Q (phi_K^T V), D = phi_Q (phi_K^T 1).
 
     Parameters: phi_Q (n, r), phi_K (m, r), values (m, p). Returns out (n, p) and pullback: G (n, p)
-    -> derivatives of sum(G * out) in phi_Q (n, r) and phi_K (m, r). Cost: O((n + m) r p).
+    -> derivatives of sum(G * out) in phi_Q (n, r) and phi_K (m, r). Raises ValueError for shapes
+    that do not fit, or where D is 0. Cost: O((n + m) r p).
     """
+    query_features = as_matrix("query_features", query_features)
+    key_features = as_matrix("key_features", key_features, columns=query_features.shape[1])
+    values = as_matrix("values", values, rows=len(key_features))
     padded = np.column_stack([values, np.ones(len(values))])
     state = key_features.T @ padded
     sums = query_features @ state
     total = sums[:, -1:]
+    if not total.all():
+        raise ValueError("query_features and key_features must have products whose sums are not 0")
     out = sums[:, :-1] / total
 
     def pullback(slopes):
@@ -115,6 +121,8 @@ def output_error(found, exact) -> float:
     """
     exact = as_matrix("exact", exact)
     found = as_matrix("found", found, *exact.shape[::-1])
+    top = np.abs(exact).max() or 1.0  # no overflow in squares
+    exact, found = exact / top, found / top
     spread = np.linalg.norm(exact - exact.mean(axis=0))
     if spread == 0:
         raise ValueError("exact must vary from row to row, its rows are all the same")
@@ -135,7 +143,8 @@ class Spectrum(NamedTuple):
     """(C, d), logarithms of the standard deviations"""
 
     def frequencies(self, noise) -> np.ndarray:
-        """Return w = mu_c + sigma_c eps, (C r, d), for standard normal noise (C, r, d)."""
+        """Return w = mu_c + sigma_c eps, (C r, d), for standard normal noise (C, r, d), r >= 1."""
+        noise = _as_noise(noise, *self.centres.shape)
         return (self.centres[:, None] + np.exp(self.log_deviations)[:, None] * noise).reshape(
             -1, self.centres.shape[1]
         )
@@ -148,6 +157,17 @@ class Spectrum(NamedTuple):
         gaps = as_matrix("gaps", gaps, columns=self.centres.shape[1])
         damping = np.exp(-0.5 * gaps**2 @ np.exp(2 * self.log_deviations).T)
         return np.mean(damping * np.cos(gaps @ self.centres.T), axis=1)
+
+
+def _as_noise(noise, components, d) -> np.ndarray:
+    noise = np.asarray(noise, dtype=np.float64)
+    if noise.ndim != 3 or noise.shape[::2] != (components, d) or noise.shape[1] == 0:
+        raise ValueError(
+            f"noise must have shape ({components}, r, {d}), r >= 1, got shape {noise.shape}"
+        )
+    if not np.isfinite(noise).all():
+        raise ValueError("noise must be finite, got infinite or undefined entries")
+    return noise
 
 
 def spectrum(centres, deviations=1.0) -> Spectrum:
@@ -207,10 +227,7 @@ def learn_spectrum(
     tokens, values, targets = _sequence(tokens, values, targets)
     centres = as_matrix("start.centres", start.centres, columns=tokens.shape[1]).copy()
     logs = as_matrix("start.log_deviations", start.log_deviations, *centres.shape[::-1]).copy()
-    noise = np.asarray(noise, dtype=np.float64)
-    if noise.ndim != 3 or noise.shape[0] != len(centres) or noise.shape[2] != centres.shape[1]:
-        raise ValueError(f"noise must have shape {(len(centres), 'r', centres.shape[1])}, got "
-                         f"{noise.shape}")  # fmt: skip
+    noise = _as_noise(noise, *centres.shape)
     steps, adam = integer("steps", steps, low=1), Adam([centres, logs], positive("step", step))
 
     def run():
@@ -268,6 +285,7 @@ class FeatureNetwork(NamedTuple):
 
     def features(self, x) -> np.ndarray:
         """Return phi of the rows of x (n, d): (n, m). Cost: O(n d m)."""
+        one_of("activation", self.activation, ACTIVATIONS)
         return self.pullback(as_matrix("x", x, columns=self.layers[0].shape[0]))[0]
 
     def pullback(self, x):
@@ -316,14 +334,16 @@ def orthogonality(weights) -> tuple[float, np.ndarray]:
     others. Cost: O(d m min(d, m)). The paper's penalty has s = 1, which fixes the scale too.
     """
     weights = as_matrix("weights", weights)
+    top = np.abs(weights).max()
+    if top == 0:
+        raise ValueError("weights must not all be 0")
+    weights = weights / top  # the value does not change, and squares do not overflow
     wide = weights if weights.shape[0] <= weights.shape[1] else weights.T
     gram = wide @ wide.T
     size, scale = len(gram), np.trace(gram) / len(gram)
-    if scale == 0:
-        raise ValueError("weights must not all be 0")
     gap = gram / scale - np.eye(size)
     of_gram = 2.0 / scale * (gap - np.sum(gap * gram) / (scale * size) * np.eye(size))
-    gradient = 2.0 * of_gram @ wide
+    gradient = 2.0 / top * of_gram @ wide
     return float(np.sum(gap**2)), gradient if wide is weights else gradient.T
 
 
@@ -348,6 +368,7 @@ def distil(
     that do not fit. Cost: O((n + m) r (d + p)) a step, r features.
     """
     d = network.layers[0].shape[0]
+    one_of("network.activation", network.activation, ACTIVATIONS)
     batches = [_batch(batch, d) for batch in batches]
     if not batches:
         raise ValueError("batches must hold at least one batch, got none")
@@ -372,6 +393,10 @@ def distil(
 
 
 def _batch(batch, d):
+    if len(batch) != 4:
+        raise ValueError(
+            f"batches must hold (queries, keys, values, targets), got {len(batch)} parts"
+        )
     queries, keys, values, targets = batch
     shared = keys is queries
     queries = as_matrix("queries", queries, columns=d)
@@ -487,8 +512,15 @@ def importance_weights(query_features, key_features, exact, power: float = 1.0) 
     exact = as_vector("exact", exact, length=len(left))
     if exact.min() <= 0:
         raise ValueError(f"exact must be positive, got {exact.min()}")
-    scale = exact ** -between("power", power, 0.0, 1.0)
-    return nnls(left * right * scale[:, None], exact * scale)[0]
+    power = between("power", power, 0.0, 1.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scale = exact**-power
+        products, wanted = left * right * scale[:, None], exact * scale
+    if not (np.isfinite(products).all() and np.isfinite(wanted).all()):
+        raise ValueError(
+            "query_features, key_features and exact must keep the weighted products finite"
+        )
+    return nnls(products, wanted)[0]
 
 
 # ------------------------------------------------------------------------------------------------
@@ -502,7 +534,7 @@ def square_features(x, scale: float = 1.0) -> np.ndarray:
     Paper: linear-transformers-with-learnable-kernel (Aksenov et al. 2024, arXiv:2402.10644)
 
     Parameters: x (n, d), scale > 0. Returns (n, d (d + 1) / 2), the upper triangle row by row.
-    Raises ValueError for others. Cost: O(n d^2).
+    Raises ValueError for others, or products that overflow. Cost: O(n d^2).
 
     >>> square_features([[1.0, 3.0]]).round(3).tolist()
     [[1.0, 4.243, 9.0]]
@@ -512,6 +544,8 @@ def square_features(x, scale: float = 1.0) -> np.ndarray:
     fits_in_memory("the features", 4 * n * d * (d + 1))
     out = np.empty((n, d * (d + 1) // 2))
     _outer_triangle(x, math.sqrt(positive("scale", scale)), out)
+    if not np.isfinite(out).all():
+        raise ValueError(f"x must keep its products finite, got entries up to {abs(x).max():.3g}")
     return out
 
 
@@ -547,9 +581,14 @@ def taylor_features(x) -> np.ndarray:
 def layer_norm(x) -> np.ndarray:
     """Return rows with mean 0 and variance 1: (x - mean) / sqrt(variance + 1e-5).
 
-    Parameters: x (n, d). Returns (n, d). Raises ValueError for another shape. Cost: O(n d).
+    Parameters: x (n, d). Returns (n, d). Raises ValueError for another shape, or entries whose
+    squares overflow. Cost: O(n d).
     """
-    return _layer_norm(as_matrix("x", x))
+    x = as_matrix("x", x)
+    largest = np.abs(x).max()
+    if largest > 1e150:
+        raise ValueError(f"x must have entries below 1e150, got {largest:.3g}")
+    return _layer_norm(x)
 
 
 def _layer_norm(x):
@@ -581,6 +620,11 @@ class RecallLayer(NamedTuple):
 
     def weights(self, asked, stored):
         """Return the weights (..., a, p) of stored keys (..., p, e) for asked ones (..., a, e)."""
+        one_of("kernel", self.kernel, RECALL_KERNELS)
+        e = self.parameters[0].shape[0]
+        for name, keys in (("asked", asked), ("stored", stored)):
+            if np.ndim(keys) < 2 or np.shape(keys)[-1] != e:
+                raise ValueError(f"{name} must have shape (..., {e}), got shape {np.shape(keys)}")
         return _recall_weights(self.kernel, self.parameters, asked, stored)
 
 
@@ -635,6 +679,7 @@ def recall(layer: RecallLayer, pairs: int, rng, sequences: int = 60) -> tuple[fl
     """
     pairs, sequences = integer("pairs", pairs, low=2), integer("sequences", sequences, low=1)
     e, own = layer.parameters[0].shape[0], np.arange(pairs)
+    fits_in_memory("the weights", 24 * sequences * pairs**2)
     keys = random_directions(sequences * pairs, e, rng).reshape(sequences, pairs, e)
     weights = layer.weights(keys, keys)
     right = weights[:, own, own]
@@ -657,6 +702,7 @@ def train_recall(
     """
     pairs, steps = integer("pairs", pairs, low=2), integer("steps", steps, low=1)
     batch, rng = integer("batch", batch, low=1), as_rng(rng)
+    one_of("layer.kernel", layer.kernel, RECALL_KERNELS)
     parameters = [array.copy() for array in layer.parameters]
     e, adam = parameters[0].shape[0], Adam(parameters, positive("step", step))
     own = np.arange(pairs)
@@ -702,8 +748,10 @@ def position_weights(n: int, family: str, rate: float = 1.0, reach: float = 1.0)
     """
     n, rate, reach = integer("n", n, low=1), nonnegative("rate", rate), positive("reach", reach)
     one_of("family", family, FAMILIES)
-    gaps = np.abs(np.arange(1.0 - n, n)) / reach
-    return np.exp(-rate * (gaps if family == "decay" else np.log1p(gaps)))
+    fits_in_memory("the weights", 48 * n)
+    with np.errstate(over="ignore"):
+        gaps = np.minimum(np.abs(np.arange(1.0 - n, n)) / reach, 1e300)  # rate 0 times inf is NaN
+        return np.exp(-rate * (gaps if family == "decay" else np.log1p(gaps)))
 
 
 def positive_feature_deviation(queries, keys, m: int) -> np.ndarray:
