@@ -28,7 +28,7 @@ these steps together and ``Fit`` moves all parameters down a loss.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -65,6 +65,7 @@ _LARGEST_VARIANCE, _LEAST_VARIANCE = 1e12, 1e-12  # pixels^2
 _LEAST_DETERMINANT = 1e-12  # of the correlation matrix
 _LARGEST_SIDE = 1 << 13  # pixels
 _LARGEST_SOLIDITY = 64.0
+_TILE = 16  # pixels a side
 _LARGEST_LOG_SCALE = 13.0
 _LEAST_QUATERNION = 1e-9
 _ASIDE = -1e8  # pixels, the place of a splat that no camera sees
@@ -101,7 +102,7 @@ class Raster:
     transmittance: np.ndarray
     last: np.ndarray
     hits: np.ndarray
-    _scene: "_Scene"
+    _scene: "_Scene" = field(repr=False)
 
 
 class RasterGradients(NamedTuple):
@@ -247,24 +248,60 @@ def rasterise(
         *(background, blend, kernel, solidity, cut),
     )
     count, channels = scene.features.shape
-    image = np.zeros((channels, scene.height, len(scene.light[0])))
+    planes = np.zeros((channels, *scene.light.shape))
     hits = np.zeros(count, dtype=np.int64)
     passing = _blend_alpha if scene.blend == "alpha" else _blend_additive
-    passing(*scene.arguments(), *scene.room(), image, scene.light, scene.last, hits)
-    inside = image[:, :, : scene.width].transpose(1, 2, 0)
-    light = scene.light[:, : scene.width]
-    if scene.blend == "alpha":
-        light = light.copy()
-        image = light[:, :, None] * scene.background
-        image += inside
-    elif scene.blend == "sum":
+    passing(*scene.arguments(), *scene.room(), planes, scene.light, scene.last, hits)
+    light = scene.light
+    if scene.blend == "sum":
         light = np.ones(light.shape)
-        image = inside + scene.background
-    else:
+    elif scene.blend == "normalised":
         light = EPSILON / (light + EPSILON)
-        image = inside * (light[:, :, None] / EPSILON)
-        image += light[:, :, None] * scene.background
+        planes *= light / EPSILON
+    if scene.background.any():
+        planes += scene.background[:, None, None] * light
+    image = np.ascontiguousarray(planes[:, :, : scene.width].transpose(1, 2, 0))
+    light = light[:, : scene.width].copy()
     return Raster(image, light, scene.last[:, : scene.width].copy(), hits, scene)
+
+
+def rasterise_tiles(
+    means,
+    covariances,
+    opacities,
+    features,
+    *,
+    height,
+    width,
+    order=None,
+    depths=None,
+    background=None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the image of ``rasterise`` and its transmittance, made tile by tile as on a GPU.
+
+    The image is cut into tiles of 16 x 16 pixels, each with the list of splats whose bounding boxes
+    meet it. Here to be timed against ``rasterise``: on a CPU, where no hundreds of threads wait for
+    a tile, it evaluates many pixels in vain. Alpha blending of Gaussians only.
+
+    Parameters: those of ``rasterise``. Returns (height, width, C) and (height, width). Raises
+    ValueError as there. Cost: O(256 C x number of pairs of a tile and a splat).
+    Source: Kerbl et al. 2023 (arXiv:2308.04079), section 6.
+    """
+    scene = _checked_scene(
+        *(means, covariances, opacities, features, height, width, order, depths),
+        *(background, "alpha", "gaussian", 1.0, CUT),
+    )
+    channels, across = scene.features.shape[1], -(-scene.width // _TILE)
+    down = -(-scene.height // _TILE)
+    planes = np.zeros((channels, down * _TILE, across * _TILE))
+    light = np.ones(planes.shape[1:])
+    _blend_tiles(
+        *(scene.order, scene.means, scene.conics, scene.opacities, scene.features, CUT),
+        *(scene.height, scene.width, planes, light, np.zeros(light.shape, dtype=np.int64)),
+    )
+    light = light[: scene.height, : scene.width].copy()
+    image = planes[:, : scene.height, : scene.width].transpose(1, 2, 0)
+    return image + light[:, :, None] * scene.background, light
 
 
 def rasterise_gradients(raster: Raster, upstream, transmittance=None) -> RasterGradients:
@@ -298,20 +335,24 @@ def rasterise_gradients(raster: Raster, upstream, transmittance=None) -> RasterG
     scene = _scene_of(raster)
     (count, channels), (height, width) = scene.features.shape, raster.transmittance.shape
     upstream = _as_image("upstream", upstream, height, width, channels)
-    behind = np.zeros((height, _padded(width)))  # S
-    seen = behind[:, :width]
+    planes = _planes(upstream)
+    behind = np.zeros(planes.shape[1:])  # S
+    seen, light = behind[:, :width], raster.transmittance
     if transmittance is not None:
         seen[:] = as_matrix("transmittance", transmittance, rows=height, columns=width)
-    background_slopes = np.einsum("hwc,hw->c", upstream, raster.transmittance)
+    background_slopes = np.einsum("chw,hw->c", planes[:, :, :width], light)
     if scene.blend == "alpha":
-        seen += upstream @ scene.background
+        for channel, colour in enumerate(scene.background):
+            if colour:
+                behind += colour * planes[channel]
     elif scene.blend == "sum":
         seen[:] = 0.0  # nothing changes the transmittance
     else:
-        seen *= raster.transmittance
+        share = light / EPSILON  # one over the sum of weights
+        seen *= light
         seen += np.einsum("hwc,hwc->hw", upstream, raster.image)
-        seen *= raster.transmittance / EPSILON
-        upstream = upstream * (raster.transmittance / EPSILON)[:, :, None]
+        seen *= share
+        planes[:, :, :width] *= share
     means, conics = np.zeros((count, 2)), np.zeros((count, 3))
     opacities, movement = np.zeros(count), np.zeros(count)
     features = np.zeros((count, channels))
@@ -319,7 +360,7 @@ def rasterise_gradients(raster: Raster, upstream, transmittance=None) -> RasterG
         *scene.arguments(),
         *scene.room(),
         scene.blend == "alpha",
-        _planes(upstream),
+        planes,
         scene.light.copy(),
         scene.last,
         behind,
@@ -499,7 +540,7 @@ class Projection:
     covariances: np.ndarray
     depths: np.ndarray
     visible: np.ndarray
-    _scene: tuple
+    _scene: tuple = field(repr=False)
 
 
 class ProjectionGradients(NamedTuple):
@@ -817,8 +858,8 @@ class Rendering:
 
     raster: Raster
     projection: Projection | None
-    _parameters: dict[str, np.ndarray]
-    _own_features: bool
+    _parameters: dict[str, np.ndarray] = field(repr=False)
+    _own_features: bool = field(repr=False)
 
     @property
     def image(self) -> np.ndarray:
@@ -1249,7 +1290,7 @@ def squared_error(image, target, weights=None) -> tuple[float, np.ndarray]:
         weights = as_matrix("weights", weights, rows=len(target), columns=target.shape[1])
         nonnegative("weights", float(weights.min()))
         slopes *= weights[:, :, None]
-    return 0.5 * float(np.vdot(slopes, gap)), slopes
+    return 0.5 * float((slopes * gap).sum()), slopes
 
 
 def psnr(image, target, peak: float = 1.0) -> float:
@@ -1519,6 +1560,66 @@ def _inspect(
                         median[r, i] = s
 
 
+@compiled(
+    f"void({_IV}, {_M}, {_M}, {_V}, {_M}, float64, int64, int64, {_A}, {_M}, {_IM})",
+    fastmath=_CONTRACT,
+)
+def _blend_tiles(
+    order, means, conics, opacities, features, cut, height, width, image, light, last
+):  # fmt: skip
+    """Blend front to back within each tile."""
+    count, down, across = order.size, light.shape[0] // _TILE, light.shape[1] // _TILE
+    boxes = np.empty((count, 4), dtype=np.uint64)  # in pixels, then tiles
+    lengths = np.zeros(down * across + 1, dtype=np.int64)
+    for place in range(count):
+        s = order[place]
+        a, b, c = conics[s, 0], conics[s, 1], conics[s, 2]
+        scale = 2.0 * cut / (a * c - b * b)
+        for axis in range(2):
+            half = math.sqrt(scale * (c if axis == 0 else a)) + _SLACK
+            side = width if axis == 0 else height
+            low, high = _pixels_between(means[s, axis] - half, means[s, axis] + half, side)
+            boxes[place, axis] = low // np.uint64(_TILE)
+            boxes[place, 2 + axis] = (high + np.uint64(_TILE - 1)) // np.uint64(_TILE)
+            if low == high:
+                boxes[place, axis] = boxes[place, 2 + axis]
+        for y in range(boxes[place, 1], boxes[place, 3]):
+            for x in range(boxes[place, 0], boxes[place, 2]):
+                lengths[np.int64(y) * across + np.int64(x) + 1] += 1
+    ends = np.cumsum(lengths)
+    filled, lists = ends.copy(), np.empty(ends[-1], dtype=np.int64)
+    for place in range(count):
+        for y in range(boxes[place, 1], boxes[place, 3]):
+            for x in range(boxes[place, 0], boxes[place, 2]):
+                tile = np.int64(y) * across + np.int64(x)
+                lists[filled[tile]] = place
+                filled[tile] += 1
+    xs, w = np.arange(light.shape[1]) + 0.5, np.empty(_TILE * _TILE)
+    for tile in range(down * across):
+        top, left = np.uint64(tile // across * _TILE), np.uint64(tile % across * _TILE)
+        right, bottom = left + np.uint64(_TILE), top + np.uint64(_TILE)
+        for entry in range(ends[tile], ends[tile + 1]):
+            place = lists[entry]
+            s = order[place]
+            a, b, c = conics[s, 0], conics[s, 1], conics[s, 2]
+            here = np.uint64(0)
+            for r in range(top, bottom):
+                dy = r + 0.5 - means[s, 1]
+                offset = 0.5 * c * dy * dy
+                _row_distances(
+                    left, right, here - left, xs, means[s, 0], 0.5 * a, b * dy, offset, w
+                )
+                here += np.uint64(_TILE)
+            _kernel_values(here, w, 0.0, cut)
+            here = np.uint64(0)
+            for r in range(top, bottom):
+                shift = here - left
+                here += np.uint64(_TILE)
+                if _over_row(place + 1, opacities[s], r, left, right, shift, w, light, last):
+                    for channel in range(features.shape[1]):
+                        _paint_row(features[s, channel], channel, r, left, right, shift, w, image)
+
+
 # The way back
 
 
@@ -1697,7 +1798,9 @@ def _checked_scene(
     last = np.zeros(light.shape, dtype=np.int64)
     return _Scene(
         _as_order(order, depths, count),
-        *(means, conics, opacities, features, background, height, width, blend),
+        # Copies: what stands outside may change before the way back.
+        *(means.copy(), conics, opacities.copy(), features.copy(), background.copy()),
+        *(height, width, blend),
         *(solidity if kernel == "solid" else 0.0, cut, light, last),
     )
 

@@ -1,7 +1,7 @@
 """Splats, every pixel and every splat in turn: slow, and plain to see.
 
-``dense_image`` is written with autograd's NumPy, so that it also gives derivatives. It has no early
-stop: compare it where the transmittance stays above 1e-4.
+``dense_image`` is written with autograd's NumPy, so that it also gives derivatives. It stops
+nowhere by itself: tell it where, or compare it where the transmittance stays above 1e-4.
 """
 
 import math
@@ -66,8 +66,12 @@ def dense_image(
     width,
     blend="alpha",
     cut=4.5,
+    last=None,
 ):
-    """Return image and transmittance from conics (n, 2, 2), all splats in all pixels at once."""
+    """Return image and transmittance from conics (n, 2, 2), all splats in all pixels at once.
+
+    last, shape (height, width): a pixel takes so many splats only.
+    """
     rows, columns = plain.mgrid[:height, :width] + 0.5
     dx = columns.ravel()[:, None] - means[:, 0]
     dy = rows.ravel()[:, None] - means[:, 1]
@@ -75,6 +79,8 @@ def dense_image(
     q = q + 0.5 * (conics[:, 0, 1] + conics[:, 1, 0]) * dx * dy
     power = q**solidity
     a = opacities * np.exp(-power) * (power <= cut)
+    if last is not None:
+        a = a * (plain.arange(len(means)) < plain.ravel(last)[:, None])
     if blend == "alpha":
         a = np.where(a > 0.99, 0.99, a)
         light, image = np.ones(len(dx)), np.zeros((len(dx), features.shape[1]))
