@@ -260,7 +260,7 @@ def kernel_attention(kernel, queries, keys, values, normalise: bool = True) -> n
         # |q|^2 is the same for all keys; about the keys' mean |k|^2 is small, so that no digits go.
         centre = keys.mean(axis=0)
         queries, keys = queries - centre, keys - centre
-        rate = 1.0 / kernel.bandwidth**2
+        rate = 1.0 / max(kernel.bandwidth, 1e-150) ** 2  # smaller: refused as scores that overflow
         queries = np.column_stack([queries, np.ones(len(queries))])
         keys = np.column_stack([keys, -0.5 * np.einsum("jd,jd->j", keys, keys)])
         return softmax_attention(queries, keys, values, scale=rate)
@@ -307,7 +307,7 @@ def linear_attention(
         _causal_linear(queries, keys, values, sums)
     else:
         sums = queries @ (keys.T @ values)
-    return _divided(sums) if normalise else sums
+    return _all_finite(_divided(sums) if normalise else sums, "query_features, key_features")
 
 
 @compiled(

@@ -466,6 +466,8 @@ BAD = [
     (lambda: at.kernel_attention(Gaussian(1.0), X, X, LONG), "values must"),
     (lambda: at.linear_attention(X, X[:, :1], X), "key_features must"),
     (lambda: at.linear_attention(X, LONG, LONG, causal=True), "the same length when causal"),
+    (lambda: at.linear_attention(1e160 * X, 1e160 * X, X), "query_features, key_features must"),
+    (lambda: at.kernel_attention(Gaussian(1e-200), *[np.eye(4)] * 3), "all scores below 1e300"),
     (lambda: at.toeplitz_attention(X, X, X, np.ones(6)), "weights must have length 7"),
     (lambda: at.toeplitz_product(np.ones(7), X, 0), "n must"),
     (lambda: at.neighbourhood_attention(X, X, X, window=2), "window must be odd"),
