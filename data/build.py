@@ -152,6 +152,15 @@ def posterior_networks() -> bytes:
     return _npz(**arrays)
 
 
+def kspace_network() -> bytes:
+    """The network of the lab attention_on_grids, trained from seed 0: about eight minutes."""
+    from kernellab.methods.attention import attention_on_grids as lab
+
+    known = lab.to_frequencies(lab.ellipse_phantoms(2000, 24, 1))
+    *_, (_, (network, _)) = lab.train_kspace(lab.kspace_transformer(0), known, 7000, 2)
+    return _npz(weights=lab.weights_vector(network).astype(np.float32))
+
+
 def _block_means(image: np.ndarray, block: int) -> np.ndarray:
     """Means over block x block pixels, as bytes; halves are rounded to even numbers."""
     rows, columns = image.shape[0] // block, image.shape[1] // block
@@ -184,6 +193,7 @@ BUILDERS = {
     "social_graphs.npz": social_graphs,
     "photographs.npz": photographs,
     "posterior_networks.npz": posterior_networks,
+    "kspace_network.npz": kspace_network,
 }
 
 

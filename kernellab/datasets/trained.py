@@ -43,3 +43,24 @@ def posterior_networks() -> dict[str, Trained]:
             name: Trained(file[f"{name}_weights"].astype(np.float64), file[f"{name}_losses"])
             for name in names
         }
+
+
+def kspace_network() -> np.ndarray:
+    """Weights of the network that fills in frequencies (lab attention_on_grids), as one vector.
+
+    Returns
+    -------
+    (P,), for ``attention_on_grids.with_weights``
+
+    Raises
+    ------
+    FileNotFoundError or ValueError if the file is missing or damaged.
+
+    Cost O(P).
+    Source: trained by data/build.py; see data/README.md.
+
+    >>> kspace_network().shape
+    (27300,)
+    """
+    with np.load(io.BytesIO(_files.verified("kspace_network.npz")), allow_pickle=False) as file:
+        return file["weights"].astype(np.float64)

@@ -21,6 +21,7 @@ LOADERS = {
     "iris.npz": "iris",
     "social_graphs.npz": "social_graph",
     "posterior_networks.npz": "posterior_networks",
+    "kspace_network.npz": "kspace_network",
 }
 
 SIMULATED = ["toy3d", "toy_scene"]  # computed by their loaders, without a file
