@@ -452,6 +452,13 @@ def test_long_thin_splats_keep_their_pixels():
     np.testing.assert_allclose(raster.image, image, atol=1e-8)
 
 
+def test_pixels_just_at_the_cut_are_in():
+    for variance in (4.0, np.nextafter(4.0, 9.0), np.nextafter(4.0, 0.0)):
+        scene = ([[0.5, 0.5]], [variance * np.eye(2)], [1.0], [[1.0]])
+        raster = sp.rasterise(*scene, height=1, width=12)
+        assert raster.hits[0] == 7
+
+
 def test_images_of_one_row_and_of_one_column():
     scene = splats(10, 20, 20)
     whole = sp.rasterise(*scene[:4], height=20, width=20).image

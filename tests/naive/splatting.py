@@ -33,7 +33,7 @@ def pixel_image(
             for i in range(count):
                 d = plain.array([c + 0.5, r + 0.5]) - means[i]
                 power = (0.5 * d @ inverses[i] @ d) ** solidity
-                if power > cut:
+                if power > cut * (1.0 + 1e-9):
                     continue
                 g = math.exp(-power)
                 if blend == "alpha":
