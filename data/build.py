@@ -153,7 +153,7 @@ def posterior_networks() -> bytes:
 
 
 def kspace_network() -> bytes:
-    """The network of the lab attention_on_grids, trained from seed 0: about eight minutes."""
+    """The network of the lab attention_on_grids, trained from seed 0: about six minutes."""
     from kernellab.methods.attention import attention_on_grids as lab
 
     known = lab.to_frequencies(lab.ellipse_phantoms(2000, 24, 1))

@@ -266,6 +266,7 @@ def test_two_directions_clean_better_than_the_better_one():
     assert np.mean(gains) > 0.15 and np.mean(twice) < 0.0
 
 
+@pytest.mark.compiled
 def test_omni_shift_is_its_filters_and_merges_into_one():
     shift, x = ag.draw_shift(3, 0), np.random.default_rng(1).random((3, 6, 7))
     want = np.stack(
