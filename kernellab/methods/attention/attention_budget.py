@@ -570,7 +570,7 @@ def pyramid(side: int, first: int = 4) -> list[int]:
 
 
 def multiplications(n: int, d: int, p: int, features: int | None = None) -> int:
-    """Return the multiplications of attention: exact, n^2 (d + p); by r features, 2 n r (p + 1).
+    """Return the multiplications of attention: exact, n^2 (d + p); by r features, 2 n r (p + 2).
 
     Parameters: n, d, p >= 1; features r, None: exact. Raises ValueError for others. Cost: O(1).
     """
