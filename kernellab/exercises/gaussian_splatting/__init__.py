@@ -1,0 +1,1 @@
+"""Exercises of part 16, pictures and scenes made of kernels."""

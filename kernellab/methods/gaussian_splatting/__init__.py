@@ -1,0 +1,1 @@
+"""Part 16: pictures and scenes made of kernels."""
