@@ -14,28 +14,27 @@ from kernellab.paths import NOTEBOOKS, ROOT
 class Source:
     """Code of one or more functions: highlighted in a notebook, with links to its files."""
 
-    def __init__(self, pieces: list[tuple[str, str, int | None, str]]):
-        self._pieces = pieces  # (name, code, line in its file, file from the root or "")
+    def __init__(self, pieces: list[tuple[str, str, str]]):
+        # (name, code, file from the root or ""). No line numbers: they would change in every saved
+        # notebook with each edit further up in a module.
+        self._pieces = pieces
 
     def markdown(self) -> str:
         """Each function as a fenced block, below a link to its file."""
         blocks = []
-        for _name, code, line, file in self._pieces:
+        for _name, code, file in self._pieces:
             if file:
-                blocks.append(f"[{file}, line {line}]({_up_to_the_root()}{file}#L{line})")
+                blocks.append(f"[{file}]({_up_to_the_root()}{file})")
             blocks.append(f"```python\n{code}\n```")
         return "\n\n".join(blocks)
 
     @property
     def code(self) -> str:
         """The code alone."""
-        return "\n\n\n".join(code for _name, code, _line, _file in self._pieces)
+        return "\n\n\n".join(code for _name, code, _file in self._pieces)
 
     def __repr__(self) -> str:
-        places = [
-            f"{name} ({file}, line {line})" if file else name
-            for name, _code, line, file in self._pieces
-        ]
+        places = [f"{name} ({file})" if file else name for name, _code, file in self._pieces]
         return "source of " + ", ".join(places)
 
     def _repr_mimebundle_(self, include=None, exclude=None):
@@ -72,7 +71,14 @@ def source_of(function) -> str:
     ------
     ValueError if it has none.
     """
-    return _lines_of(function)[0]
+    inner = plain(function)
+    try:
+        lines, _first = inspect.getsourcelines(inner)
+    except (TypeError, OSError) as error:
+        raise ValueError(
+            f"functions must have Python source, {function!r:.80} has none ({error})"
+        ) from error
+    return textwrap.dedent("".join(lines)).rstrip()
 
 
 def plain(function):
@@ -88,26 +94,14 @@ def plain(function):
             return function
 
 
-def _lines_of(function) -> tuple[str, int]:
-    inner = plain(function)
-    try:
-        lines, first = inspect.getsourcelines(inner)
-    except (TypeError, OSError) as error:
-        raise ValueError(
-            f"functions must have Python source, {function!r:.80} has none ({error})"
-        ) from error
-    return textwrap.dedent("".join(lines)).rstrip(), first
-
-
-def _piece(function, docstring: bool) -> tuple[str, str, int | None, str]:
-    code, line = _lines_of(function)
+def _piece(function, docstring: bool) -> tuple[str, str, str]:
+    code = source_of(function)
     inner = plain(function)
     file = Path(inspect.getsourcefile(inner) or "").resolve()
     inside = file.is_relative_to(ROOT) and file.is_file()
     return (
         getattr(inner, "__qualname__", repr(inner)),
         code if docstring else _first_lines_of_docstrings(code),
-        line if inside else None,
         file.relative_to(ROOT).as_posix() if inside else "",
     )
 
@@ -126,7 +120,7 @@ def _first_lines_of_docstrings(code: str) -> str:
     lines = code.splitlines()
     owners = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)]
     docs = [n.body[0] for n in owners if ast.get_docstring(n) is not None]
-    for node in sorted(docs, key=lambda n: -n.lineno):  # from below, so that line numbers hold
+    for node in sorted(docs, key=lambda n: -n.lineno):  # from below, so that places hold
         if node.end_lineno > node.lineno:
             first = lines[node.lineno - 1].rstrip()
             opening = node.value.value.strip().splitlines()[0].strip()
