@@ -568,29 +568,24 @@ class Picture:
                 f"got ({rows}, {columns})"
             )
         corner = (columns * np.arange(rows - 1)[:, None] + np.arange(columns - 1)).ravel()
-        i = np.concatenate([corner, corner + 1])
-        j = np.concatenate([corner + 1, corner + columns + 1])
-        k = np.concatenate([corner + columns, corner + columns])
+        right, below = corner + 1, corner + columns
+        triangles = np.concatenate(
+            [np.stack([corner, right, below], 1), np.stack([right, below + 1, below], 1)]
+        )
         heights = grid["z"].ravel()
-        spec = {
-            "type": "mesh3d",
-            "x": np.tile(axes["x"], rows),
-            "y": np.repeat(axes["y"], columns),
-            "z": heights,
-            **{key: value.astype(np.int32) for key, value in (("i", i), ("j", j), ("k", k))},
-            "intensity": heights,
-            "cmin": grid["zmin"],
-            "cmax": grid["zmax"],
-            "colorscale": grid["colorscale"],
-            "showscale": False,
-            "flatshading": False,
-            "opacity": opacity,
-        }
-        self._add(panel, name, "surface", spec, coarse, legend=False)
+        vertices = np.stack([np.tile(axes["x"], rows), np.repeat(axes["y"], columns), heights], 1)
+        look = {"values": heights, "range": range, "colors": colors, "opacity": opacity}
+        self._triangles(panel, name, "surface", vertices, triangles, coarse=coarse, **look)
 
     def mesh(self, panel, name, vertices, triangles, *, values=None, range=None, colors="viridis",
              color=None, opacity=1.0, coarse=False):  # fmt: skip
         """A triangle mesh: ``vertices`` (n, 3), ``triangles`` (m, 3) indices, ``values`` (n,)."""
+        look = {"values": values, "range": range, "colors": colors, "color": color}
+        look |= {"opacity": opacity, "coarse": coarse}
+        self._triangles(panel, name, "mesh", vertices, triangles, **look)
+
+    def _triangles(self, panel, name, kind, vertices, triangles, *, values, range, colors,
+                   color=None, opacity, coarse):  # fmt: skip
         vertices, triangles = np.asarray(vertices, float), np.asarray(triangles)
         if vertices.ndim != 2 or vertices.shape[1] != 3:
             raise ValueError(f"vertices must have shape (n, 3), got {vertices.shape}")
@@ -607,7 +602,7 @@ class Picture:
             low, high = _range(values, range, colors)
             spec |= {"intensity": values, "cmin": low, "cmax": high}
             spec |= {"colorscale": SCALES.get(colors, colors), "showscale": False}
-        self._add(panel, name, "mesh", spec, coarse, legend=False)
+        self._add(panel, name, kind, spec, coarse, legend=False)
 
     # --- marks and words ---------------------------------------------------------------------
 
