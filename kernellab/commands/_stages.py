@@ -24,6 +24,17 @@ STAGES = {
 PORTABLE_STAGES = ("unit", "notebooks")
 
 CELL_TIMEOUT = 300  # seconds one cell may take
+WORKERS = min(os.cpu_count() or 1, 4)  # processes a stage's tests are shared out to
+
+# Not the browser: its tests measure how long a hand waits. A file's tests stay in one process (a
+# notebook's cells must), except the sweep's, which start one for each notebook.
+SHARED_OUT = {
+    "unit": "loadfile",
+    "boundscheck": "loadfile",
+    "notebooks": "loadfile",
+    "sweep": "worksteal",
+}
+
 NO_TESTS = 5  # pytest's exit code when nothing was collected
 
 # OpenBLAS's oldest processor: what it can do, every processor of that family can.
@@ -97,7 +108,7 @@ def pytest_arguments(stage: str, lab: str | None, portable: bool) -> list[str] |
         options = ["--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_TIMEOUT}"]
     elif stage == "sweep":
         chosen = ["tests/notebooks/test_sweep.py"]
-        options = ["-m", "sweep", "-s"]
+        options = ["-m", "sweep", "-rP"]  # the tables of times, at the end
     elif stage == "browser":
         chosen = ["tests/browser"]
         options = ["-m", "browser", "-s"]
@@ -108,6 +119,8 @@ def pytest_arguments(stage: str, lab: str | None, portable: bool) -> list[str] |
         numerics = ["compute", "methods", "exercises"]
         chosen = _tests(numerics if portable else [""], lab)
         options = ["-m", "not browser and not sweep"]
+    if lab is None and stage in SHARED_OUT and WORKERS > 1:
+        options += ["-n", str(WORKERS), "--dist", SHARED_OUT[stage]]
     if lab and stage in ("sweep", "browser"):
         options += ["-k", lab]
     return [*chosen, *options] if chosen else None

@@ -16,7 +16,7 @@ DESCRIPTION = "Run the tests, stage by stage:\n" + "\n".join(
     f"  {name:<12} {what}" for name, what in stages.STAGES.items()
 )
 
-NEEDED = ("pytest", "nbval", "hypothesis", "ruff")
+NEEDED = ("pytest", "xdist", "nbval", "hypothesis", "ruff")
 
 
 def add_arguments(parser):

@@ -6,9 +6,7 @@ from . import explorers, jupyter, notebooks
 
 pytestmark = pytest.mark.browser
 
-# ms, median from hand to pixel; the goal is 100 ms on a laptop. A shared machine without a graphics
-# card needs 55 ms for a 3D scene with nothing in it, and is at times half as fast as at others.
-LIMIT = 400
+LIMIT = 250  # ms, median from hand to pixel at the usual pace; the goal is 100 ms on a laptop
 
 
 @pytest.fixture(scope="module", params=notebooks.labs())
@@ -64,7 +62,7 @@ def _follow(lab, explorer) -> list[str]:
         wrong += found
         row = explorers.summary(control, times)
         lab.report["explorers"][explorer.name] = row
-        if row["median"] > LIMIT:
+        if not row["median"] <= row["limit"]:  # or there was no answer at all
             wrong.append(f"{control}: median from hand to pixel {row['median']:.0f} ms")
     explorer.toggle_more()
     if explorer.live and explorer.sliders() and not dragged:

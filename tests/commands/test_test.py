@@ -75,6 +75,16 @@ def test_notebooks_are_compared_strictly():
     assert not {"--nbval-lax", "--nbval-sanitize-with"}.intersection(arguments)
 
 
+def test_stages_are_shared_out_but_never_the_timed_one(monkeypatch):
+    monkeypatch.setattr(_stages, "WORKERS", 2)
+    for stage in set(_stages.STAGES) - {"ruff"}:
+        arguments = _stages.pytest_arguments(stage, None, portable=False)
+        assert ("-n" in arguments) == (stage != "browser")
+    notebooks = _stages.pytest_arguments("notebooks", None, portable=False)
+    assert notebooks[-4:] == ["-n", "2", "--dist", "loadfile"]  # cells need their own kernel
+    assert "-n" not in _stages.pytest_arguments("unit", "ridge_filters", portable=False)
+
+
 def test_the_portable_environment_is_one_that_numpy_accepts():
     environment = _stages.portable_environment()
     assert environment["NUMBA_CPU_NAME"] == "generic"
