@@ -43,8 +43,11 @@ def raised_cosine(parameters, delays) -> tuple[np.ndarray, np.ndarray]:
     unit of u and s. Returns values (L,) and derivatives (3, L). Cost: O(L).
     """
     a, u, s = as_vector("parameters", parameters, 3)
-    t = as_vector("delays", delays)
-    s = positive("parameters[2]", s)
+    return _raised_cosine((a, u, positive("parameters[2]", s)), as_vector("delays", delays))
+
+
+def _raised_cosine(parameters, t, window=None):
+    a, u, s = parameters
     place = (t - u - s) / s
     inside = np.abs(place) <= 1.0
     shape = np.where(inside, 1.0 + np.cos(np.pi * place), 0.0) / (2.0 * s)
@@ -60,8 +63,12 @@ def truncated_gaussian(parameters, delays, window: float) -> tuple[np.ndarray, n
     Returns values (L,) and derivatives (3, L). Cost: O(L).
     """
     a, m, s = as_vector("parameters", parameters, 3)
-    t = as_vector("delays", delays)
     s, window = positive("parameters[2]", s), positive("window", window)
+    return _truncated_gaussian((a, m, s), as_vector("delays", delays), window)
+
+
+def _truncated_gaussian(parameters, t, window):
+    a, m, s = parameters
     low, high = -m / s, (window - m) / s
     mass = max(ndtr(high) - ndtr(low), 1e-300)
     bell_low, bell_high = (math.exp(-0.5 * z * z) / math.sqrt(2 * math.pi) for z in (low, high))
@@ -80,8 +87,12 @@ def truncated_exponential(parameters, delays, window: float) -> tuple[np.ndarray
     Returns values (L,) and derivatives (2, L). Cost: O(L).
     """
     a, r = as_vector("parameters", parameters, 2)
-    t = as_vector("delays", delays)
     r, window = positive("parameters[1]", r), positive("window", window)
+    return _truncated_exponential((a, r), as_vector("delays", delays), window)
+
+
+def _truncated_exponential(parameters, t, window):
+    a, r = parameters
     mass = -math.expm1(-r * window)
     inside = (t >= 0) & (t <= window)
     shape = np.where(inside, r * np.exp(-r * t) / mass, 0.0)
@@ -89,7 +100,13 @@ def truncated_exponential(parameters, delays, window: float) -> tuple[np.ndarray
     return a * shape, np.array([shape, a * slope])
 
 
-FAMILIES = ("raised cosine", "gaussian", "exponential")
+# Without checks, for the thousands of calls of a fit.
+_KERNELS = {
+    "raised cosine": _raised_cosine,
+    "gaussian": _truncated_gaussian,
+    "exponential": _truncated_exponential,
+}
+FAMILIES = tuple(_KERNELS)
 
 
 def delay_kernel(family: str, parameters, delays, window: float):
@@ -316,12 +333,28 @@ def direct_loss(events, horizon, step, i, baseline, kernels) -> float:
 
 
 @dataclass(frozen=True, eq=False)
+class StreamFit:
+    """What triggers one stream, of p.
+
+    family : str; baseline : float; parameters : (p, q), row j: how stream j triggers this one;
+    kernels : (p, L), at the tables' delays; branching : (p,), events that one event of j triggers
+    within the window; loss : float.
+    """
+
+    family: str
+    baseline: float
+    parameters: np.ndarray
+    kernels: np.ndarray
+    branching: np.ndarray
+    loss: float
+
+
+@dataclass(frozen=True, eq=False)
 class HawkesFit:
-    """A fitted process of p streams.
+    """A fitted process of p streams: the StreamFits of all, one a row.
 
     family : str; baselines : (p,); parameters : (p, p, q), row i, column j: how j triggers i;
-    kernels : (p, p, L), at the tables' delays; branching : (p, p), events of stream i that one
-    event of j triggers within the window; loss : float, the sum over streams.
+    kernels : (p, p, L); branching : (p, p); loss : float, the sum over streams.
     """
 
     family: str
@@ -345,62 +378,63 @@ def excess_rate(tables: EventTables, i: int, j: int) -> np.ndarray:
 
 
 def fit_hawkes(tables: EventTables, family: str = "raised cosine") -> HawkesFit:
-    """Fit baselines and delay kernels by least squares, within their bounds.
-
-    The derivative in a kernel's parameters is its Jacobian times the derivative in its values.
-    L-BFGS-B from two starts a stream: delays by their moments, and at the histogram's peak.
+    """Fit the baselines and delay kernels of all streams, each by ``fit_stream``.
 
     Paper: fadin (Staerman et al. 2023, arXiv:2210.04635)
 
     Parameters: tables; family, one of FAMILIES. Returns a HawkesFit.
     Raises ValueError for another family. Cost: O(p^3 L^2) an iteration, about 40 of them.
     """
+    fits = [fit_stream(tables, i, family) for i in range(tables.counts.size)]
+    names = ("baseline", "parameters", "kernels", "branching")
+    stacked = [np.array([getattr(fit, name) for fit in fits]) for name in names]
+    return HawkesFit(fits[0].family, *stacked, float(sum(fit.loss for fit in fits)))
+
+
+def fit_stream(tables: EventTables, i: int, family: str = "raised cosine") -> StreamFit:
+    """Fit the baseline of stream i and what triggers it, by least squares, within bounds.
+
+    The derivative in a kernel's parameters is its Jacobian times the derivative in its values.
+    L-BFGS-B from two starts: delays by their moments, and at the histogram's peak.
+
+    Paper: fadin (Staerman et al. 2023, arXiv:2210.04635)
+
+    Parameters: tables; i, 0 to p - 1; family, one of FAMILIES. Returns a StreamFit.
+    Raises ValueError for another family or stream. Cost: O(p^2 L^2) an iteration, about 40 of them.
+    """
     family = one_of("family", family, FAMILIES)
-    p = tables.counts.size
-    fits = [_fit_stream(tables, family, i) for i in range(p)]
-    parameters = np.array([theta[1:].reshape(p, -1) for theta, _ in fits])
-    kernels = np.array(
-        [
-            [delay_kernel(family, theta, tables.delays, tables.window)[0] for theta in row]
-            for row in parameters
-        ]
-    )
-    mu = np.array([theta[0] for theta, _ in fits])
-    loss = float(sum(loss for _, loss in fits))
-    # What a parameter says of delays beyond the window, no data say: count what lies inside.
-    branching = tables.step * kernels.sum(axis=2)
-    return HawkesFit(family, mu, parameters, kernels, branching, loss)
-
-
-def _fit_stream(tables, family, i):
     p, delays, window = tables.counts.size, tables.delays, tables.window
+    i = integer("i", i, 0, p - 1)
+    kernel = _KERNELS[family]
     bounds = {
         "raised cosine": [(0, 2), (0, window), (1.01 * tables.step, window)],
         "gaussian": [(0, 2), (0, window), (0.5 * tables.step, window)],
         "exponential": [(0, 2), (1e-3 / window, 5.0 / tables.step)],
     }[family]
-    size = len(bounds)
 
     def value_and_gradient(theta):
-        found = [
-            delay_kernel(family, theta[1 + size * j : 1 + size * (j + 1)], delays, window)
-            for j in range(p)
-        ]
-        value, slope, slopes = tables._loss(i, theta[0], np.array([kernel for kernel, _ in found]))
+        found = [kernel(row, delays, window) for row in theta[1:].reshape(p, -1)]
+        value, slope, slopes = tables._loss(i, theta[0], np.array([values for values, _ in found]))
         parts = [jacobian @ row for (_, jacobian), row in zip(found, slopes, strict=True)]
         return value, np.concatenate([[slope], *parts])
 
     rate = tables.counts[i] / (tables.cells * tables.step)
     box = [(0.0, np.inf)] + bounds * p
-    best, tight = None, {"ftol": 1e-13, "gtol": 1e-8, "maxiter": 300}
+    tight = {"ftol": 1e-13, "gtol": 1e-8, "maxiter": 300}
+    ends = []
     for first in zip(*(_starts(tables, family, i, j) for j in range(p)), strict=True):
         start = np.clip(np.concatenate([[0.5 * rate], *first]), *np.array(box, dtype=float).T)
-        found = minimize(
-            value_and_gradient, start, jac=True, method="L-BFGS-B", bounds=box, options=tight
+        ends.append(
+            minimize(
+                value_and_gradient, start, jac=True, method="L-BFGS-B", bounds=box, options=tight
+            )
         )
-        if best is None or found.fun < best[1]:
-            best = found.x, found.fun
-    return best
+    best = min(ends, key=lambda end: end.fun)
+    parameters = best.x[1:].reshape(p, -1)
+    kernels = np.array([kernel(row, delays, window)[0] for row in parameters])
+    # What a parameter says of delays beyond the window, no data say: count what lies inside.
+    branching = tables.step * kernels.sum(axis=1)
+    return StreamFit(family, float(best.x[0]), parameters, kernels, branching, float(best.fun))
 
 
 def _starts(tables, family, i, j):

@@ -449,6 +449,7 @@ def test_claim_balance_and_its_controls():
         (lambda: ec.event_tables([[0.1]], 2.0).loss(0, 0.1, np.zeros((1, 9))), "kernels"),
         (lambda: ec.direct_loss([[0.1]], 2.0, 0.1, 0, 0.1, np.zeros((2, 9))), "kernels"),
         (lambda: ec.fit_hawkes(ec.event_tables([[0.1]], 2.0), "square"), "family"),
+        (lambda: ec.fit_stream(ec.event_tables([[0.1]], 2.0), 1), "i must"),
         (lambda: ec.SplineBasis(1.0, 0.0), "low"),
         (lambda: ec.SplineBasis(0.0, 1.0, 3), "count"),
         (lambda: ec.SplineBasis(0.0, 1.0).local([np.nan]), "x"),
