@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kernellab.commands.bench import Row
+from kernellab.compute.clustering import weighted_kmeans
 from kernellab.methods.gaussian_splatting import rbf_fields as rf
 
 
@@ -31,7 +32,7 @@ def placing(size: int, count: int) -> Row:
     return Row(
         "weighted k-means",
         f"n={size * size}, k={count}",
-        lambda: rf.weighted_kmeans(points, weights, count, 0, steps=20)[0],
+        lambda: weighted_kmeans(points, weights, count, 0, steps=20)[0],
         {"scikit-learn": scikit_learn},
     )
 
@@ -40,7 +41,7 @@ def fitting(size: int) -> Row:
     """The ridge regression of 100 kernels with four frequencies; the peer's matrix is dense."""
     points, values = rf.pixel_places(size), rf.line_drawing(size).reshape(-1, 1)
     weights = 1.02 - values[:, 0]
-    centres, label, _ = rf.weighted_kmeans(points, weights, 100, 0)
+    centres, label, _ = weighted_kmeans(points, weights, 100, 0)
     shapes = rf.cluster_shapes(points, weights, label, centres, 2.0)
     frequencies = np.array([0.25, 0.8, 2.5, 8])
 

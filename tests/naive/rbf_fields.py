@@ -3,16 +3,6 @@
 import numpy as np
 
 
-def nearest_centres(points, centres):
-    """The nearest centre of each point, and the squared distance to it, by two loops."""
-    label, squared = [], []
-    for point in points:
-        gaps = [np.sum((point - centre) ** 2) for centre in centres]
-        label.append(int(np.argmin(gaps)))
-        squared.append(min(gaps))
-    return np.array(label), np.array(squared)
-
-
 def design(which, waves, count):
     """All features of all kernels as one dense matrix: (n, count L)."""
     n, m, length = waves.shape

@@ -7,6 +7,7 @@ coarse grid, or by descent on the residual of a differential equation.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -60,7 +61,6 @@ __all__ = [
     "sharp_front",
     "standing_wave",
     "star_distance",
-    "weighted_kmeans",
 ]
 
 # --- Targets --------------------------------------------------------------------------------------
@@ -167,80 +167,6 @@ SHAPES = ("isotropic", "diagonal", "full")
 PROFILES = ("inverse quadratic", "gaussian")
 
 
-@compiled("void(float64[:,::1], float64[:,::1], int64[::1], float64[::1])")
-def _nearest_centres(points, centres, label, squared):
-    n, d = points.shape
-    for p in range(n):
-        best, least = 0, np.inf
-        for i in range(centres.shape[0]):
-            total = 0.0
-            for a in range(d):
-                gap = points[p, a] - centres[i, a]
-                total += gap * gap
-            if total < least:
-                best, least = i, total
-        label[p] = best
-        squared[p] = least
-
-
-def weighted_kmeans(points, weights, count: int, rng=0, steps: int = 20):
-    """Place centres where the weight is: Lloyd's algorithm on weighted points.
-
-    Repeats: give each point to its nearest centre; move each centre to the weighted mean of its
-    points. The inertia sum_p weight_p |x_p - c(p)|^2 never grows. The start is drawn from the
-    points in proportion to their weights; a centre left without weight moves to the point that
-    costs most.
-
-    Paper: neurbf (Chen et al. 2023, arXiv:2309.15426)
-
-    Parameters
-    ----------
-    points : (n, d)
-    weights : (n,) >= 0, of which at least ``count`` are positive
-    count : how many centres
-    rng : seed or Generator; steps : >= 1
-
-    Returns
-    -------
-    centres (count, d), label (n,) of the nearest centre, inertia (steps + 1,) before each step and
-    at the end
-
-    Raises
-    ------
-    ValueError for other shapes, negative weights, or fewer weighted points than centres.
-
-    Cost O(steps n count d).
-    """
-    points = as_matrix("points", points)
-    weights = as_vector("weights", weights, length=len(points))
-    if weights.min() < 0:
-        raise ValueError(f"weights must be >= 0, the least is {weights.min():g}")
-    count, steps = integer("count", count, low=1), integer("steps", steps, low=1)
-    if np.count_nonzero(weights) < count:
-        raise ValueError(
-            f"count must be at most the {np.count_nonzero(weights)} points with weight, got {count}"
-        )
-    chances = weights / weights.sum()
-    centres = points[as_rng(rng).choice(len(points), count, replace=False, p=chances)].copy()
-    label, squared = np.empty(len(points), dtype=np.int64), np.empty(len(points))
-    inertia = np.empty(steps + 1)
-    for step in range(steps):
-        _nearest_centres(points, centres, label, squared)
-        inertia[step] = weights @ squared
-        mass = np.bincount(label, weights, count)
-        kept = mass > 0
-        for axis in range(points.shape[1]):
-            sums = np.bincount(label, weights * points[:, axis], count)
-            centres[kept, axis] = sums[kept] / mass[kept]
-        if not kept.all():
-            _nearest_centres(points, centres, label, squared)
-            costly = np.argsort(-weights * squared, kind="stable")
-            centres[~kept] = points[costly[: np.count_nonzero(~kept)]]
-    _nearest_centres(points, centres, label, squared)
-    inertia[steps] = weights @ squared
-    return centres, label, inertia
-
-
 def cluster_shapes(points, weights, label, centres, spread: float = 1.0, shape: str = "full"):
     """Return the kernels' inverse shape matrices, from the points that each centre was given.
 
@@ -250,17 +176,21 @@ def cluster_shapes(points, weights, label, centres, spread: float = 1.0, shape: 
     Paper: neurbf (Chen et al. 2023, arXiv:2309.15426)
 
     Parameters: points (n, 2), weights (n,), label (n,) and centres (k, 2) as from
-    ``weighted_kmeans``; spread > 0, a kernel's size in units of its cluster's; shape, one of
-    ``SHAPES``. Returns (k, 2, 2). Raises ValueError for other shapes. Cost O(n + k).
+    ``kernellab.compute.clustering.weighted_kmeans``; spread in [1e-50, 1e50], a kernel's size in
+    units of its cluster's; shape, one of ``SHAPES``. Returns (k, 2, 2). Raises ValueError for other
+    shapes, or negative weights. Cost O(n + k).
     """
     points, centres = as_matrix("points", points, columns=2), as_matrix("centres", centres, 2)
-    weights = as_vector("weights", weights, length=len(points))
-    label = np.asarray(label)
+    weights, label = as_vector("weights", weights, length=len(points)), np.asarray(label)
+    if weights.min() < 0:
+        raise ValueError(f"weights must be >= 0, the least is {weights.min():g}")
     if label.shape != (len(points),) or label.dtype.kind not in "iu":
         raise ValueError(f"label must be {len(points)} whole numbers, got {label.shape}")
     if label.min() < 0 or label.max() >= len(centres):
-        raise ValueError(f"label must lie in [0, {len(centres)}), got up to {label.max()}")
-    spread, shape = positive("spread", spread), one_of("shape", shape, SHAPES)
+        raise ValueError(
+            f"label must lie in [0, {len(centres)}), got {label.min()} to {label.max()}"
+        )
+    spread, shape = between("spread", spread, 1e-50, 1e50), one_of("shape", shape, SHAPES)
     gap, k = points - centres[label], len(centres)
     mass = np.maximum(np.bincount(label, weights, k), 1e-300)
     covariance = np.empty((k, 2, 2))
@@ -285,9 +215,10 @@ def nearest_kernels(
 
     Paper: neurbf (Chen et al. 2023, arXiv:2309.15426)
 
-    Parameters: points (n, 2); centres (k, 2); precisions S_i^-1 (k, 2, 2); nearest >= 1 (k at
-    most are used); profile, one of ``PROFILES``; normalise. Returns which (n, m) kernels, and
-    their values (n, m). Raises ValueError for other shapes. Cost O((n + k) log k).
+    Parameters: points (n, 2); centres (k, 2); precisions S_i^-1 (k, 2, 2), symmetric without
+    negative eigenvalues; nearest >= 1 (k at most are used); profile, one of ``PROFILES``;
+    normalise. Returns which (n, m) kernels, and their values (n, m). Raises ValueError for other
+    shapes or matrices. Cost O((n + k) log k).
     """
     points, centres = as_matrix("points", points, columns=2), as_matrix("centres", centres, 2)
     precisions = np.asarray(precisions, dtype=float)
@@ -295,9 +226,12 @@ def nearest_kernels(
         raise ValueError(
             f"precisions must be finite, ({len(centres)}, 2, 2), got {precisions.shape}"
         )
+    _no_negative_direction(precisions)
     one_of("profile", profile, PROFILES)
     nearest = min(integer("nearest", nearest, low=1), len(centres))
-    _, which = cKDTree(centres).query(points, k=np.arange(1, nearest + 1))
+    distance, which = cKDTree(centres).query(points, k=np.arange(1, nearest + 1))
+    if not np.all(np.isfinite(distance)):
+        raise ValueError("points lie too far from the centres: a squared distance is not finite")
     x, y = np.moveaxis(points[:, None] - centres[which], -1, 0)
     s = precisions[which]
     q = s[..., 0, 0] * x * x + 2 * s[..., 0, 1] * x * y + s[..., 1, 1] * y * y
@@ -310,6 +244,19 @@ def nearest_kernels(
     if normalise:
         phi = phi / phi.sum(axis=1, keepdims=True)
     return which.astype(np.int64), phi
+
+
+def _no_negative_direction(matrices):
+    """Refuse matrices (k, 2, 2) by which a squared distance could be negative."""
+    (a, b), (c, d) = matrices[:, 0].T, matrices[:, 1].T
+    scale = np.abs(a) + np.abs(d)
+    good = (a >= 0) & (d >= 0) & (np.abs(b - c) <= 1e-9 * scale)
+    good &= np.abs(b) <= np.sqrt(np.maximum(a, 0)) * np.sqrt(np.maximum(d, 0)) + 1e-9 * scale
+    if not good.all():
+        raise ValueError(
+            "precisions must be symmetric without negative eigenvalues, "
+            f"matrix {np.argmin(good)} is {matrices[np.argmin(good)].tolist()}"
+        )
 
 
 def harmonics(phi, frequencies) -> np.ndarray:
@@ -345,9 +292,9 @@ class HarmonicField:
 
     @property
     def floats(self) -> int:
-        """How many numbers are stored: 2 + 3 + L C a kernel."""
+        """How many numbers are stored: 2 + 3 + L C a kernel, and the constant."""
         k, frequencies, colours = self.weights.shape
-        return k * (5 + frequencies * colours)
+        return k * (5 + frequencies * colours) + colours
 
     def at(self, points) -> np.ndarray:
         """Return the field at points (n, 2): (n, C). Cost O(n m L C)."""
@@ -411,7 +358,10 @@ def fit_harmonic_field(
     constant = targets.mean(axis=0)
     _normal_equations(which, harmonics(phi, frequencies), targets - constant, gram, right)
     gram[np.diag_indices(size)] += ridge
-    weights = cho_solve(cho_factor(gram, lower=True, overwrite_a=True), right)
+    try:
+        weights = cho_solve(cho_factor(gram, lower=True, overwrite_a=True), right)
+    except np.linalg.LinAlgError as problem:
+        raise ValueError(f"ridge must be larger for kernels so alike, got {ridge:g}") from problem
     return HarmonicField(
         as_matrix("centres", centres),
         np.asarray(precisions, dtype=float),
@@ -467,7 +417,7 @@ class GridField:
     decoder : one of ``DECODERS``
     units : Gaussians, or ReLU units a layer
     features : a grid level; sides : of the grids
-    width : > 0, at the start; train_width : whether it is trained
+    width : in [1e-6, 1e6], at the start; train_width : whether it is trained
     rate : > 0, Adam's step
     rng : seed or Generator
 
@@ -486,15 +436,20 @@ class GridField:
         same_length("points", points, "targets", targets)
         self.decoder = one_of("decoder", decoder, DECODERS)
         units, features = integer("units", units, low=1), integer("features", features, low=1)
-        width, self._rng = positive("width", width), as_rng(rng)
-        if len(sides) == 0:
-            raise ValueError("sides must name at least one grid, got none")
-        self._maps = [grid_interpolation(points, side) for side in sides]
-        self._map = sparse.hstack(self._maps, format="csr")
-        self._cuts = np.cumsum([0] + [m.shape[1] for m in self._maps])
+        width, self._rng = between("width", width, 1e-6, 1e6), as_rng(rng)
+        if np.ndim(sides) != 1 or len(sides) == 0:
+            raise ValueError(f"sides must name one grid or more, like (8, 16), got {sides!r}")
+        maps = [grid_interpolation(points, side) for side in sides]
+        self._map = sparse.hstack(maps, format="csr")  # one matrix, one product for all grids
+        self._parts = [  # of a block matrix, where each grid has rows and columns of its own
+            (slice(end - m.shape[1], end), slice(k * features, (k + 1) * features))
+            for k, (m, end) in enumerate(
+                zip(maps, np.cumsum([m.shape[1] for m in maps]), strict=True)
+            )
+        ]
         self.targets, self.train_width = targets, bool(train_width)
         draw = self._rng.standard_normal
-        self.grids = [0.5 * draw((m.shape[1], features)) for m in self._maps]
+        self.grids = [0.5 * draw((m.shape[1], features)) for m in maps]
         d, colours = features * len(sides), targets.shape[1]
         self.parameters = _decoder_start(self.decoder, d, units, colours, width, draw)
         self.parameters[-1] += targets.mean(axis=0)
@@ -507,7 +462,18 @@ class GridField:
 
     def features(self, rows=slice(None)) -> np.ndarray:
         """Return z at the points: (n, d)."""
-        return np.hstack([m[rows] @ g for m, g in zip(self._maps, self.grids, strict=True)])
+        return self._weights(rows) @ self._blocks()
+
+    def _weights(self, rows):
+        return self._map if isinstance(rows, slice) and rows == slice(None) else self._map[rows]
+
+    def _blocks(self):
+        """The grids as one block matrix: (all nodes, d)."""
+        rows, columns = self._parts[-1]
+        blocks = np.zeros((rows.stop, columns.stop))
+        for part, grid in zip(self._parts, self.grids, strict=True):
+            blocks[part] = grid
+        return blocks
 
     def predict(self) -> np.ndarray:
         """Return the field at all points: (n, C). Cost O(n d units)."""
@@ -522,15 +488,14 @@ class GridField:
 
     def loss_and_gradient(self, rows=slice(None)):
         """Return the mean squared error on some rows, with derivatives (grids, parameters)."""
-        z = self.features(rows)
-        found, pullback = decoder_output(self.decoder, self.parameters, z)
+        weights = self._weights(rows)
+        found, pullback = decoder_output(self.decoder, self.parameters, weights @ self._blocks())
         gap = found - self.targets[rows]
         gradients, dz = pullback(2 * gap / gap.size)
         if self.decoder == "gaussian" and not self.train_width:
             gradients[1][:] = 0
-        parts = np.split(dz, len(self.grids), axis=1)
-        grids = [m[rows].T @ g for m, g in zip(self._maps, parts, strict=True)]
-        return float(np.mean(gap**2)), (grids, gradients)
+        d_blocks = weights.T @ dz
+        return float(np.mean(gap**2)), ([d_blocks[part] for part in self._parts], gradients)
 
     def train(self, steps: int, batch: int = 1024) -> Iterator[int]:
         """Take Adam steps on random batches of pixels; yields the number of steps taken."""
@@ -568,13 +533,11 @@ def decoder_output(decoder: str, parameters, z):
 
     Parameters: decoder, one of ``DECODERS``; parameters as ``GridField`` holds them; z (n, d).
     Returns output (n, C), and pullback: (n, C) -> (list of derivatives, dz (n, d)).
-    Raises ValueError for z that does not fit. Cost O(n d units).
+    Raises ValueError for parameters that do not fit together or to z. Cost O(n d units).
     """
     one_of("decoder", decoder, DECODERS)
     z = as_matrix("z", z)
-    inputs = parameters[0].shape[1 if decoder == "gaussian" else 0]
-    if z.shape[1] != inputs:
-        raise ValueError(f"z must have {inputs} columns, got {z.shape[1]}")
+    _fitting(decoder, parameters, z.shape[1])
     if decoder == "gaussian":
         return _gaussian_layer(*parameters, z)
     pairs = list(zip(parameters[::2], parameters[1::2], strict=True))
@@ -593,6 +556,24 @@ def decoder_output(decoder: str, parameters, z):
         return gradients, s
 
     return output, pullback
+
+
+def _fitting(decoder, parameters, inputs):
+    """Refuse parameters that do not fit together, or to so many inputs."""
+    shapes = [np.shape(a) for a in parameters]
+    if decoder == "gaussian":
+        units, colours = ((shapes[place : place + 1] or [()])[0] or (0,) for place in (1, 3))
+        wanted = [(units[0], inputs), units[:1], (units[0], colours[0]), colours[:1]]
+    else:
+        hidden = {"relu": 1, "two relu layers": 2, "linear": 0}[decoder]
+        sizes = [inputs, *((a or (0,))[0] for a in shapes[1::2])]
+        wanted = [s for i, o in zip(sizes[:-1], sizes[1:], strict=True) for s in ((i, o), (o,))]
+        wanted = wanted if len(sizes) == hidden + 2 else None
+    if shapes != wanted:
+        raise ValueError(
+            f'parameters of the decoder "{decoder}" must fit together and to the {inputs} columns '
+            f"of z, got shapes {shapes}"
+        )
 
 
 def _gaussian_layer(centres, log_width, weights, constant, z):
@@ -616,62 +597,81 @@ def _gaussian_layer(centres, log_width, weights, constant, z):
 
 
 def standing_wave(points, a1: float = 2, a2: float = 1):
-    """Return u = sin(a1 pi x) sin(a2 pi y) and q = Lap u + u at points (n, 2): two (n,)."""
+    """Return u = sin(a1 pi x) sin(a2 pi y) and q = Lap u + u at points (n, 2): two (n,).
+
+    Raises ValueError for other points, or frequencies beyond a million. Cost O(n).
+    """
     points = as_matrix("points", points, columns=2)
+    a1, a2 = between("a1", a1, -1e6, 1e6), between("a2", a2, -1e6, 1e6)
     u = np.sin(a1 * np.pi * points[:, 0]) * np.sin(a2 * np.pi * points[:, 1])
     return u, (1 - np.pi**2 * (a1**2 + a2**2)) * u
 
 
 def sharp_front(points, sharpness: float = 8, radius: float = 0.6):
-    """Return u = tanh(sharpness (x^2 + y^2 - radius^2)) and q = Lap u + u: two (n,)."""
+    """Return u = tanh(sharpness (x^2 + y^2 - radius^2)) and q = Lap u + u: two (n,).
+
+    Raises ValueError for other points, a sharpness not in [0, 1e6], or radius < 0. Cost O(n).
+    """
     points = as_matrix("points", points, columns=2)
-    c, squares = positive("sharpness", sharpness), np.sum(points**2, axis=1)
+    c, squares = between("sharpness", sharpness, 0, 1e6), np.sum(points**2, axis=1)
     u = np.tanh(c * (squares - nonnegative("radius", radius) ** 2))
     slope = 1 - u * u
     return u, u + slope * 4 * c - 2 * u * slope * 4 * c * c * squares
 
 
 def narrow_peak(points, width: float = 0.12, place=(0.35, -0.25)):
-    """Return u = 1/(1 + r^2/width^2), r the distance to a place, and q = Lap u + u: two (n,)."""
-    points, square = as_matrix("points", points, columns=2), positive("width", width) ** 2
+    """Return u = 1/(1 + r^2/width^2), r the distance to a place, and q = Lap u + u: two (n,).
+
+    Raises ValueError for other points or places, or a width not in [1e-6, 1e6]. Cost O(n).
+    """
+    points, square = as_matrix("points", points, columns=2), between("width", width, 1e-6, 1e6) ** 2
     squares = np.sum((points - as_vector("place", place, length=2)) ** 2, axis=1)
     u = 1 / (1 + squares / square)
     return u, u - 4 / square * u**2 + 8 * squares / square**2 * u**3
 
 
-@compiled(
-    "void(float64[:,::1], float64[:,::1], float64[:,::1], float64[:,:,::1])",
-    fastmath={"contract"},
-)
-def _jets(points, means, log_widths, out):
+LARGEST_LOG_WIDTH = 75  # the least is its negative: further out, cubes of 1/s^2 overflow
+
+
+@compiled("void(float64[:,::1], float64[:,::1], float64[:,::1])")
+def _columns(means, log_widths, out):
+    # Means and 1/s^2 of all Gaussians, each a row, so that a loop over Gaussians reads in order.
+    for i in range(means.shape[0]):
+        for axis in range(2):
+            log_width = min(max(log_widths[i, axis], -LARGEST_LOG_WIDTH), LARGEST_LOG_WIDTH)
+            out[axis, i], out[2 + axis, i] = means[i, axis], exp(-2 * log_width)
+
+
+@compiled("void(float64[:,::1], float64[:,::1], float64[:,:,::1])", fastmath={"contract"})
+def _jets(points, columns, out):
     for p in range(points.shape[0]):
-        for i in range(means.shape[0]):
-            x, y = points[p, 0] - means[i, 0], points[p, 1] - means[i, 1]
-            a, b = exp(-2 * log_widths[i, 0]), exp(-2 * log_widths[i, 1])
-            phi = exp(-0.5 * (x * x * a + y * y * b))
+        at_x, at_y = points[p, 0], points[p, 1]
+        for i in range(columns.shape[1]):
+            x, y, a, b = at_x - columns[0, i], at_y - columns[1, i], columns[2, i], columns[3, i]
+            u, v = x * a, y * b
+            phi = exp(-0.5 * (x * u + y * v))
             out[0, p, i] = phi
-            out[1, p, i] = -x * a * phi
-            out[2, p, i] = -y * b * phi
-            out[3, p, i] = (x * x * a * a + y * y * b * b - a - b) * phi
+            out[1, p, i] = -u * phi
+            out[2, p, i] = -v * phi
+            out[3, p, i] = (u * u + v * v - a - b) * phi
 
 
 @compiled(
-    "void(float64[:,::1], float64[:,::1], float64[:,::1], float64[:,:,::1], float64[:,:,::1],"
-    " float64[:,::1], float64[:,::1])",
+    "void(float64[:,::1], float64[:,::1], float64[:,:,::1], float64[:,:,::1], float64[:,::1])",
     fastmath={"contract"},
 )
-def _jets_back(points, means, log_widths, jets, s, d_means, d_widths):
+def _jets_back(points, columns, jets, s, out):
     for p in range(points.shape[0]):
-        for i in range(means.shape[0]):
-            x, y = points[p, 0] - means[i, 0], points[p, 1] - means[i, 1]
-            a, b = exp(-2 * log_widths[i, 0]), exp(-2 * log_widths[i, 1])
+        at_x, at_y = points[p, 0], points[p, 1]
+        for i in range(columns.shape[1]):
+            x, y, a, b = at_x - columns[0, i], at_y - columns[1, i], columns[2, i], columns[3, i]
             phi, u, v = jets[0, p, i], x * a, y * b
             s1, s2, s3 = s[1, p, i], s[2, p, i], s[3, p, i]
             inner = s[0, p, i] - s1 * u - s2 * v + s3 * (u * u + v * v - a - b)
-            d_means[i, 0] += phi * (u * inner + a * (s1 - 2 * s3 * u))
-            d_means[i, 1] += phi * (v * inner + b * (s2 - 2 * s3 * v))
-            d_widths[i, 0] += phi * (x * u * inner + 2 * s1 * u + s3 * (2 * a - 4 * u * u))
-            d_widths[i, 1] += phi * (y * v * inner + 2 * s2 * v + s3 * (2 * b - 4 * v * v))
+            out[0, i] += phi * (u * inner + a * (s1 - 2 * s3 * u))
+            out[1, i] += phi * (v * inner + b * (s2 - 2 * s3 * v))
+            out[2, i] += phi * (x * u * inner + 2 * s1 * u + s3 * (2 * a - 4 * u * u))
+            out[3, i] += phi * (y * v * inner + 2 * s2 * v + s3 * (2 * b - 4 * v * v))
 
 
 def gaussian_jets(points, means, log_widths):
@@ -681,23 +681,49 @@ def gaussian_jets(points, means, log_widths):
 
     Paper: pig (Kang et al. 2025, arXiv:2412.05994)
 
-    Parameters: points (n, 2); means (k, 2); log_widths log s (k, 2). Returns jets (4, n, k): phi,
-    d/dx, d/dy, Laplacian; and pullback: (4, n, k) -> d means, d log_widths (k, 2).
-    Raises ValueError for other shapes. Cost O(n k).
+    Parameters: points (n, 2); means (k, 2); log_widths log s (k, 2), held in [-75, 75]. Returns
+    jets (4, n, k): phi, d/dx, d/dy, Laplacian; and pullback: (4, n, k) -> d means, d log_widths
+    (k, 2). Raises ValueError for other shapes, there too. Cost O(n k).
     """
     points, means = as_matrix("points", points, columns=2), as_matrix("means", means, columns=2)
     log_widths = as_matrix("log_widths", log_widths, columns=2)
     same_length("means", means, "log_widths", log_widths)
     fits_in_memory("jets", 64 * len(points) * len(means))
-    jets = np.empty((4, len(points), len(means)))
-    _jets(points, means, log_widths, jets)
+    columns, jets = np.empty((4, len(means))), np.empty((4, len(points), len(means)))
+    _columns(means, log_widths, columns)
+    _jets(points, columns, jets)
 
     def pullback(s):
-        d_means, d_widths = np.zeros_like(means), np.zeros_like(means)
-        _jets_back(points, means, log_widths, jets, np.ascontiguousarray(s), d_means, d_widths)
-        return d_means, d_widths
+        s = np.ascontiguousarray(s, dtype=float)
+        if s.shape != jets.shape:
+            raise ValueError(f"sensitivities must be {jets.shape} like the jets, got {s.shape}")
+        out = np.zeros((4, len(means)))
+        _jets_back(points, columns, jets, s, out)
+        return out[:2].T.copy(), out[2:].T.copy()
 
     return jets, pullback
+
+
+@compiled("void(float64[:,::1], float64[:,::1])", fastmath={"contract"})
+def _tanh_jets(a, h):
+    for i in range(a.shape[1]):  # h[0] = tanh(a[0]) is there already
+        t = h[0, i]
+        slope = 1 - t * t
+        h[1, i], h[2, i] = slope * a[1, i], slope * a[2, i]
+        h[3, i] = slope * (a[3, i] - 2 * t * (a[1, i] * a[1, i] + a[2, i] * a[2, i]))
+
+
+@compiled("void(float64[:,::1], float64[::1], float64[:,::1])", fastmath={"contract"})
+def _tanh_jets_back(a, tanh, s):
+    for i in range(a.shape[1]):
+        t, x, y, s3 = tanh[i], a[1, i], a[2, i], s[3, i]
+        slope = 1 - t * t
+        bend = -2 * t * slope
+        value = bend * (s[1, i] * x + s[2, i] * y + s3 * a[3, i])
+        s[0, i] = s[0, i] * slope + value + slope * (6 * t * t - 2) * s3 * (x * x + y * y)
+        s[1, i] = s[1, i] * slope + 2 * bend * s3 * x
+        s[2, i] = s[2, i] * slope + 2 * bend * s3 * y
+        s[3, i] = s3 * slope
 
 
 def jet_network(layers, jets):
@@ -710,42 +736,53 @@ def jet_network(layers, jets):
 
     Parameters: layers, pairs W (inputs, outputs) and b (outputs,); jets (4, n, inputs).
     Returns jets (4, n, outputs), and pullback: sensitivities of that shape -> (pairs dW, db;
-    d jets (4, n, inputs)). Raises ValueError for other shapes. Cost O(n x number of weights).
+    d jets (4, n, inputs)). Raises ValueError for other shapes, there too.
+    Cost O(n x number of weights).
     """
     jets = np.asarray(jets, dtype=float)
-    if jets.ndim != 3 or jets.shape[0] != 4 or jets.shape[2] != layers[0][0].shape[0]:
-        raise ValueError(f"jets must be (4, n, {layers[0][0].shape[0]}), got {jets.shape}")
+    if jets.ndim != 3 or jets.shape[0] != 4:
+        raise ValueError(f"jets must be (4, n, inputs), got {jets.shape}")
+    _chained(layers, jets.shape[2])
     inputs, inner = [jets], []
     for weights, biases in layers[:-1]:
-        a = inputs[-1] @ weights
+        a = np.ascontiguousarray(inputs[-1] @ weights)
         a[0] += biases
-        t = np.tanh(a[0])
-        slope = 1 - t * t
-        bend, squares = -2 * t * slope, a[1] ** 2 + a[2] ** 2
-        inner.append((a, t, slope, bend, squares))
-        inputs.append(np.stack([t, slope * a[1], slope * a[2], slope * a[3] + bend * squares]))
+        h = np.empty_like(a)
+        np.tanh(a[0], out=h[0])
+        _tanh_jets(a.reshape(4, -1), h.reshape(4, -1))
+        inner.append(a)
+        inputs.append(h)
     output = inputs[-1] @ layers[-1][0]
     output[0] += layers[-1][1]
 
     def pullback(s):
-        gradients = []
+        s, gradients = np.asarray(s, dtype=float), []
+        if s.shape != output.shape:
+            raise ValueError(f"sensitivities must be {output.shape}, got {s.shape}")
         for place in range(len(layers) - 1, -1, -1):
             h, weights = inputs[place], layers[place][0]
             flat = s.reshape(-1, s.shape[2])
             gradients.insert(0, (h.reshape(len(flat), -1).T @ flat, s[0].sum(axis=0)))
-            s = s @ weights.T
+            s = np.ascontiguousarray(s @ weights.T)
             if place:
-                a, t, slope, bend, squares = inner[place - 1]
-                third = slope * (6 * t * t - 2)
-                value = s[0] * slope + bend * (s[1] * a[1] + s[2] * a[2] + s[3] * a[3])
-                value += third * s[3] * squares
-                twice = 2 * bend * s[3]
-                s = np.stack(
-                    [value, s[1] * slope + twice * a[1], s[2] * slope + twice * a[2], s[3] * slope]
-                )
+                _tanh_jets_back(inner[place - 1].reshape(4, -1), h[0].ravel(), s.reshape(4, -1))
         return gradients, s
 
     return output, pullback
+
+
+def _chained(layers, inputs):
+    """Refuse layers that do not fit to each other, or to so many inputs."""
+    shapes = [(np.shape(weights), np.shape(biases)) for weights, biases in layers]
+    width, fit = inputs, len(shapes) > 0
+    for weights, biases in shapes:
+        fit = fit and len(weights) == 2 and weights[0] == width and biases == weights[1:]
+        width = weights[-1] if weights else 0
+    if not fit:
+        raise ValueError(
+            "layers must be pairs (inputs, outputs), (outputs,) that fit to each other and to "
+            f"{inputs} inputs, got shapes {shapes}"
+        )
 
 
 class _Packed:
@@ -806,7 +843,7 @@ class MovingGaussians(_Packed):
 
         def pullback(s):
             ((d_w1, d_b1), (d_w2, d_b2)), s = back(s[:, :, None])
-            d_f = np.einsum("jpi,jpk->ik", basis, s, optimize=True)
+            d_f = basis.reshape(-1, len(f)).T @ s.reshape(-1, f.shape[1])
             d_means, d_widths = np.zeros_like(means), np.zeros_like(means)
             if any(self._moves):
                 d_means, d_widths = basis_back(s @ f.T)
@@ -866,14 +903,14 @@ def helmholtz_loss(model, solution, points, border, weight: float = 1e-3):
 
     Paper: pig (Kang et al. 2025, arXiv:2412.05994)
 
-    Parameters: model with ``jets(theta, points)``; solution(points) -> u*, q; points (n, 2),
+    Parameters: model with ``jets(theta, points)``; solution(points) -> u*, q (n,); points (n, 2),
     border (m, 2); weight > 0. Returns theta -> (loss, gradient). Raises ValueError for other
     shapes. Cost of a call: that of the model's jets at n + m points.
     """
     points = as_matrix("points", points, columns=2)
     border, weight = as_matrix("border", border, columns=2), positive("weight", weight)
     everywhere, n = np.vstack([points, border]), len(points)
-    q, values = solution(points)[1], solution(border)[0]
+    q, values = _given(solution, points)[1], _given(solution, border)[0]
 
     def loss(theta):
         jets, pullback = model.jets(theta, everywhere)
@@ -885,6 +922,15 @@ def helmholtz_loss(model, solution, points, border, weight: float = 1e-3):
         return np.mean(gap**2) + weight * np.mean(residual**2), pullback(s)
 
     return loss
+
+
+def _given(solution, points):
+    """The solution and the right side at points, if they are vectors of that length."""
+    parts = solution(points)
+    if len(parts) != 2 or any(np.shape(part) != (len(points),) for part in parts):
+        shapes = [np.shape(part) for part in parts]
+        raise ValueError(f"solution must give u and q, ({len(points)},) each, got shapes {shapes}")
+    return parts
 
 
 def direct_collocation(means, width, solution, points, border, weight: float = 1e-3):
@@ -904,7 +950,8 @@ def direct_collocation(means, width, solution, points, border, weight: float = 1
     basis = gaussian_jets(points, means, log_widths)[0]
     edge = gaussian_jets(border, means, log_widths)[0][0] / np.sqrt(len(border))
     system = np.vstack([inside * (basis[0] + basis[3]), edge])
-    wanted = [inside * solution(points)[1], solution(border)[0] / np.sqrt(len(border))]
+    q, values = _given(solution, points)[1], _given(solution, border)[0]
+    wanted = [inside * q, values / np.sqrt(len(border))]
     # Wide Gaussians are nearly the same function: their smallest directions are left out.
     weights = np.linalg.lstsq(system, np.concatenate(wanted), rcond=1e-12)[0]
     return lambda at: gaussian_jets(at, means, log_widths)[0][0] @ weights
@@ -918,7 +965,8 @@ def minimise(loss, start, steps: int = 500, memory: int = 20) -> Iterator[tuple[
 
     Parameters: loss, theta -> (value, gradient); start (P,); steps, memory >= 1. Yields the number
     of steps taken and theta; ends early when no step lowers the loss. Raises ValueError for a start
-    that is not a vector. Cost of a step: one or two losses and O(memory P).
+    that is not a vector, or where the loss is not finite. Cost of a step: one or two losses and
+    O(memory P).
     Source: Nocedal and Wright 2006, algorithms 7.4 and 7.5.
     """
     theta, steps = as_vector("start", start), integer("steps", steps, low=1)
@@ -932,19 +980,24 @@ def minimise(loss, start, steps: int = 500, memory: int = 20) -> Iterator[tuple[
             seen[key] = loss(place)
         return seen[key]
 
-    pairs, (value, gradient) = [], at(theta)
-    old = None
+    pairs, old, (value, gradient) = [], None, at(theta)
+    if not np.isfinite(value):
+        raise ValueError(f"loss must be finite at the start, got {value}")
     for step in range(steps):
+        if not np.any(gradient):
+            return
         direction = -_two_loops(pairs, gradient)
         if direction @ gradient >= 0:
             pairs, direction = [], -gradient
         if not pairs:
             direction = direction / max(1.0, np.linalg.norm(direction))
-        found = line_search(
-            lambda p: at(p)[0], lambda p: at(p)[1], theta, direction, gradient, value, old,
-            c2=0.9, maxiter=12,
-        )[0]  # fmt: skip
-        if found is None:
+        with warnings.catch_warnings():  # a search without success is dealt with below
+            warnings.simplefilter("ignore", RuntimeWarning)
+            found = line_search(
+                lambda p: at(p)[0], lambda p: at(p)[1], theta, direction, gradient, value, old,
+                c2=0.9, maxiter=12,
+            )[0]  # fmt: skip
+        if found is None or not np.isfinite(at(theta + found * direction)[0]):
             if not pairs:
                 return
             pairs, old = [], None
