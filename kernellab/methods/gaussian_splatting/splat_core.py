@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.cluster.vq import kmeans2
+from scipy.cluster.vq import kmeans2, vq
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
@@ -82,21 +84,27 @@ def nearest_codes(features, codebook) -> np.ndarray:
     """
     features = as_matrix("features", features)
     codebook = as_matrix("codebook", codebook, columns=features.shape[1])
-    gaps = features[:, None] - codebook
-    return np.argmin(np.einsum("nvd,nvd->nv", gaps, gaps), axis=1)
+    return vq(features, codebook)[0].astype(np.int64)
 
 
 def learn_codebook(features, size: int, rng=0) -> np.ndarray:
     """Return ``size`` codes by k-means, shape (size, d); the features if there are fewer.
 
+    Of features that are equal and would fill the book alone, each is kept once.
+
     Parameters: features (n, d); size >= 1; rng, a Generator or seed. Raises ValueError for other
     shapes. Cost: O(n size d) a round, 20 rounds.
     """
     features = as_matrix("features", features)
-    size = integer("size", size, low=1)
+    size, rng = integer("size", size, low=1), as_rng(rng)
     if size >= len(features):
         return features.copy()
-    return kmeans2(features, size, iter=20, minit="++", rng=as_rng(rng))[0]
+    distinct = np.unique(features, axis=0)
+    if size >= len(distinct):
+        return distinct
+    with warnings.catch_warnings():  # a code that no feature is nearest to stays where it was
+        warnings.filterwarnings("ignore", "One of the clusters is empty")
+        return kmeans2(features, size, iter=20, minit="++", rng=rng)[0]
 
 
 class TokenLoss:
@@ -116,18 +124,19 @@ class TokenLoss:
 
     Raises
     ------
-    ValueError : a beta that is negative, and what ``render_plane`` refuses.
+    ValueError : a beta that is negative, parameters without a name they need, and what
+        ``render_plane`` refuses.
 
     Cost: O(n V C) beside the rasteriser's.
     Paper: gaussiantoken (Dong et al. 2025, arXiv:2501.15619)
     """
 
     def __init__(self, target, beta: float = 0.25):
-        self.target, self.beta = np.asarray(target, dtype=float), nonnegative("beta", beta)
+        self.target, self.beta = _as_picture("target", target), nonnegative("beta", beta)
         self.image, self.codes = None, None
 
     def __call__(self, parameters: dict) -> tuple[float, dict]:
-        features, codebook = parameters["features"], parameters["codebook"]
+        features, codebook = _parts("parameters", parameters, "features", "codebook")
         self.codes = nearest_codes(features, codebook)
         chosen = codebook[self.codes]
         rendering = _render_tokens(parameters, chosen, self.target)
@@ -151,7 +160,7 @@ class Tokens(NamedTuple):
 
 
 def token_fit(
-    image, count: int, size: int, *, steps: int = 60, joint: int = 60, rng=0
+    image, count: int, size: int, *, steps: int = 60, joint: int = 60, move: bool = True, rng=0
 ) -> Iterator[tuple[float, Tokens]]:
     """Fit splats to an image, quantise their features, and go on through the quantiser.
 
@@ -162,6 +171,7 @@ def token_fit(
     size : number V of codes
     steps : of Adam with free features; then k-means makes the codebook
     joint : of Adam with the straight-through gradient
+    move : whether splats may leave their grid and change their shape; else only features are fitted
     rng : Generator or seed
 
     Yields
@@ -180,7 +190,9 @@ def token_fit(
     start = start_plane(image, count, rng=rng, places="grid")
     del start["logits"]
     start["features"] *= 0.5  # neighbours overlap, and they add up
-    rates = {"means": 0.2, "log_scales": 0.05, "angles": 0.05, "features": 0.03}
+    rates = {"features": 0.03}
+    if move:
+        rates |= {"means": 0.2, "log_scales": 0.05, "angles": 0.05}
     free, total = fit_plane(image, start, rates=rates, blend="sum"), steps + joint
     for done in range(1, steps + 1):
         free.step()
@@ -207,15 +219,19 @@ def draw_tokens(parameters: dict, codes, height: int, width: int) -> np.ndarray:
     of the codebook; height, width in pixels. Returns (height, width, C). Raises ValueError for a
     code that is not in the book. Cost: that of ``rasterise``.
     """
-    book = as_matrix("codebook", parameters["codebook"])
+    book = as_matrix("codebook", _parts("parameters", parameters, "codebook")[0])
     codes = np.asarray(codes)
+    height, width = integer("height", height, low=1), integer("width", width, low=1)
     if (
-        codes.dtype.kind not in "iu"
+        codes.ndim != 1
+        or codes.dtype.kind not in "iu"
         or codes.size == 0
         or codes.min() < 0
         or codes.max() >= len(book)
     ):
-        raise ValueError(f"codes must be indices 0 .. {len(book) - 1} of the codebook, got others")
+        raise ValueError(
+            f"codes must be a vector of indices 0 .. {len(book) - 1} of the codebook, got others"
+        )
     return _render_tokens(parameters, book[codes], np.empty((height, width, 1))).image
 
 
@@ -224,10 +240,15 @@ def coarse_geometry(parameters: dict, bits: int, height: int, width: int) -> dic
 
     Places are rounded over the image, log-scales over [log 0.3, log 20] pixels, angles over half a
     turn: 5 x bits for a splat. Parameters: parameters of ``render_plane``; bits, 1 to 16; height,
-    width in pixels. Raises ValueError for other numbers. Cost: O(n).
+    width in pixels. Raises ValueError for other numbers and shapes. Cost: O(n).
     """
     levels = 2 ** integer("bits", bits, low=1, high=16)
-    size = np.array([width, height], dtype=float)
+    size = np.array([integer("width", width, low=1), integer("height", height, low=1)], dtype=float)
+    names = ("means", "log_scales", "angles")
+    means, log_scales, angles = _parts("parameters", parameters, *names)
+    means = as_matrix("means", means, columns=2)
+    log_scales = as_matrix("log_scales", log_scales, rows=len(means), columns=2)
+    angles = as_vector("angles", angles, length=len(means))
 
     def rounded(value, low, high):
         step = (high - low) / levels
@@ -235,9 +256,9 @@ def coarse_geometry(parameters: dict, bits: int, height: int, width: int) -> dic
         return low + (place + 0.5) * step
 
     return dict(parameters) | {
-        "means": rounded(parameters["means"], 0.0, size),
-        "log_scales": rounded(parameters["log_scales"], math.log(0.3), math.log(20.0)),
-        "angles": rounded(np.mod(parameters["angles"], np.pi), 0.0, np.pi),
+        "means": rounded(means, 0.0, size),
+        "log_scales": rounded(log_scales, math.log(0.3), math.log(20.0)),
+        "angles": rounded(np.mod(angles, np.pi), 0.0, np.pi),
     }
 
 
@@ -249,6 +270,8 @@ def block_tokens(image, block: tuple[int, int], size: int, rng=0) -> np.ndarray:
     image. Cost: O(pixels + blocks x size).
     """
     image = _as_picture("image", image)
+    if np.shape(block) != (2,):
+        raise ValueError(f"block must be two numbers, (rows, columns), got {block!r}")
     (height, width, channels), (down, across) = image.shape, block
     down, across = integer("block[0]", down, low=1), integer("block[1]", across, low=1)
     if height % down or width % across:
@@ -287,8 +310,10 @@ def triangles_to_splats(vertices) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     Parameters: vertices (n, 3, 3), as rows. Raises ValueError for other shapes and for a triangle
     without area. Cost: O(n). Paper: mirage (Waczynska et al. 2024, arXiv:2410.01521)
     """
-    vertices = _as_blocks("vertices", vertices, len(np.asarray(vertices)))
+    vertices = _as_blocks("vertices", vertices)
     one, two = vertices[:, 1] - vertices[:, 0], vertices[:, 2] - vertices[:, 0]
+    if not max(np.abs(one).max(), np.abs(two).max()) < 1e100:
+        raise ValueError("vertices must lie less than 1e100 apart, got others")
     normal = np.cross(one, two)
     area, long = np.linalg.norm(normal, axis=1), np.linalg.norm(one, axis=1)
     if (area <= 1e-12 * np.maximum(long, np.linalg.norm(two, axis=1)) ** 2).any():
@@ -307,8 +332,9 @@ def flat_covariances(frames, scales, thickness: float) -> np.ndarray:
     Parameters: frames R (n, 3, 3); scales (n, 2); thickness > 0, the standard deviation along the
     normal. Raises ValueError for other shapes. Cost: O(n).
     """
-    frames = _as_blocks("frames", frames, len(np.asarray(frames)))
+    frames = _as_blocks("frames", frames)
     scales = as_matrix("scales", scales, rows=len(frames), columns=2)
+    positive("scales", float(scales.min()))
     first = np.full((len(frames), 1), positive("thickness", thickness))
     half = frames * np.hstack([first, scales])[:, None]
     return half @ half.transpose(0, 2, 1)
@@ -334,10 +360,10 @@ def parameter_triangles(parameters: dict) -> np.ndarray:
 
     Raises ValueError for shapes that do not fit. Cost: O(n).
     """
-    frames = quaternion_rotations(parameters["quaternions"])
-    return splats_to_triangles(
-        parameters["means"], frames, np.exp(np.asarray(parameters["log_scales"])[:, 1:])
-    )
+    names = ("means", "quaternions", "log_scales")
+    means, quaternions, log_scales = _parts("parameters", parameters, *names)
+    log_scales = as_matrix("log_scales", log_scales, columns=3)
+    return splats_to_triangles(means, quaternion_rotations(quaternions), np.exp(log_scales[:, 1:]))
 
 
 def mirror_cameras(size: int, distance: float = 4.0, perspective: bool = True) -> list[Camera]:
@@ -351,6 +377,8 @@ def mirror_cameras(size: int, distance: float = 4.0, perspective: bool = True) -
     """
     size = integer("size", size, low=1)
     distance = positive("distance", distance)
+    if distance <= 1.0:
+        raise ValueError(f"distance must be above 1, outside of the sheet's half, got {distance}")
     focal = 0.5 * size * (distance if perspective else 1.0)
     back = np.diag([-1.0, 1.0, -1.0])
     return [
@@ -477,15 +505,9 @@ def equivalent_tuples(quaternion, log_scales) -> tuple[np.ndarray, np.ndarray]:
     """
     rotation = quaternion_rotations(as_vector("quaternion", quaternion, length=4)[None])[0]
     log_scales = as_vector("log_scales", log_scales, length=3)
-    frames, scales = [], []
-    for places in itertools.permutations(range(3)):
-        for signs in itertools.product((1.0, -1.0), repeat=3):
-            swap = np.eye(3)[:, places] * signs
-            if np.linalg.det(swap) > 0:
-                frames.append(rotation @ swap)
-                scales.append(log_scales[list(places)])
-    turns = _quaternions(np.array(frames))
-    return np.vstack([turns, -turns]), np.vstack([scales, scales])
+    swaps, places = _signed_permutations()
+    turns = _quaternions(rotation @ swaps)
+    return np.vstack([turns, -turns]), np.tile(log_scales[places], (2, 1))
 
 
 def canonical_tuples(quaternions, log_scales) -> tuple[np.ndarray, np.ndarray]:
@@ -548,8 +570,14 @@ def surface_field(means, quaternions, log_scales, colours, directions) -> np.nda
     log_scales = as_matrix("log_scales", log_scales, rows=len(means), columns=3)
     directions = as_matrix("directions", directions, columns=3)
     colours = np.asarray(colours, dtype=float)
-    if colours.shape != (len(means), 4, 3):
-        raise ValueError(f"colours must have shape ({len(means)}, 4, 3), got {colours.shape}")
+    if colours.shape != (len(means), 4, 3) or not np.isfinite(colours).all():
+        raise ValueError(
+            f"colours must be finite numbers of shape ({len(means)}, 4, 3), got {colours.shape}"
+        )
+    if log_scales.max() > 300.0:
+        raise ValueError(f"log_scales must be at most 300, got {log_scales.max()}")
+    if np.abs(np.linalg.norm(directions, axis=1) - 1.0).max() > 1e-6:
+        raise ValueError("directions must have length 1, got others")
     root = (rotations * np.exp(log_scales)[:, None]) @ rotations.transpose(0, 2, 1)
     points = means[:, None] + directions @ root
     basis = np.hstack([np.ones((len(directions), 1)), directions])
@@ -568,6 +596,8 @@ def refit_field(field, directions, weights) -> tuple[np.ndarray, np.ndarray, np.
     field = as_matrix("field", field, columns=6)
     directions = as_matrix("directions", directions, rows=len(field), columns=3)
     weights = as_vector("weights", weights, length=len(field))
+    if weights.min() < 0 or abs(weights.sum() - 1.0) > 1e-6:
+        raise ValueError(f"weights must be >= 0 and sum to 1, got the sum {weights.sum():.6g}")
     points = field[:, :3]
     mean = weights @ points
     spread = 3.0 * np.einsum("m,mi,mj->ij", weights, points - mean, points - mean)
@@ -584,8 +614,8 @@ def field_embedding(fields, frequencies, phases, weights) -> np.ndarray:
     place of the trained encoder.
     """
     fields = np.asarray(fields, dtype=float)
-    if fields.ndim != 3:
-        raise ValueError(f"fields must have shape (n, m, d), got {fields.shape}")
+    if fields.ndim != 3 or fields.size == 0 or not np.isfinite(fields).all():
+        raise ValueError(f"fields must be finite numbers of shape (n, m, d), got {fields.shape}")
     frequencies = as_matrix("frequencies", frequencies, columns=fields.shape[2])
     phases = as_vector("phases", phases, length=len(frequencies))
     weights = as_vector("weights", weights, length=fields.shape[1])
@@ -665,16 +695,28 @@ def attribute_blocks(splats: dict) -> dict[str, np.ndarray]:
     and sine of twice the angle of the long axis; "light" (..., 1). Normalising a block as a whole
     keeps the proportions inside it.
 
-    Parameters: splats as ``fit_sheet_of_digits`` returns them. Cost: O(n).
+    Parameters: splats as ``fit_sheet_of_digits`` returns them. Raises ValueError for a name that is
+    not there or shapes that do not fit. Cost: O(n).
     Paper: shapesplat (Ma et al. 2024, arXiv:2408.10906)
     """
-    logs = np.asarray(splats["log_scales"])
-    angle = splats["angles"] + np.where(logs[..., 0] < logs[..., 1], 0.5 * np.pi, 0.0)
+    names = ("means", "log_scales", "angles", "features")
+    means, logs, angles, light = (
+        np.asarray(part, dtype=float) for part in _parts("splats", splats, *names)
+    )
+    pair = (*angles.shape, 2)
+    if not (angles.size and means.shape == logs.shape == pair and light.shape == angles.shape):
+        raise ValueError(
+            f"splats must have means and log_scales of shape {pair} and features of shape "
+            f"{angles.shape}, as angles have, got {means.shape}, {logs.shape}, {light.shape}"
+        )
+    if not all(np.isfinite(part).all() for part in (means, logs, angles, light)):
+        raise ValueError("splats must hold finite numbers, got others")
+    long = angles + np.where(logs[..., 0] < logs[..., 1], 0.5 * np.pi, 0.0)
     raw = {
-        "centre": splats["means"],
+        "centre": means,
         "scale": -np.sort(-logs, axis=-1),
-        "turn": np.stack([np.cos(2 * angle), np.sin(2 * angle)], axis=-1),
-        "light": splats["features"][..., None],
+        "turn": np.stack([np.cos(2 * long), np.sin(2 * long)], axis=-1),
+        "light": light[..., None],
     }
     blocks = {}
     for name, values in raw.items():
@@ -727,10 +769,14 @@ def group_weights(points, centres, size: int, temperature: float | None = None) 
 def weighted_jaccard(one, two) -> float:
     """Return how alike two sets of group weights are: sum of minima over sum of maxima, 0 to 1.
 
-    Parameters: matrices of the same shape, >= 0. Raises ValueError for other shapes. Cost: O(size).
+    Parameters: matrices of the same shape, >= 0, not both 0. Raises ValueError for others.
+    Cost: O(size).
     """
     one = as_matrix("one", one)
     two = as_matrix("two", two, rows=len(one), columns=one.shape[1])
+    nonnegative("one", float(one.min()))
+    nonnegative("two", float(two.min()))
+    positive("one + two", float(one.max() + two.max()))
     return float(np.minimum(one, two).sum() / np.maximum(one, two).sum())
 
 
@@ -747,8 +793,13 @@ class Mixture(NamedTuple):
     offset: float = 0.0
 
     def values(self, x) -> np.ndarray:
-        """Return the function at points (m, d), shape (m,). Cost: O(n m d^2)."""
-        return self.offset + self.components(x) @ self.weights
+        """Return the function at points (m, d), shape (m,).
+
+        Raises ValueError for other points, or parts that do not make a mixture.
+        Cost: O(n m d^2).
+        """
+        checked = _as_mixture("mixture", self)
+        return checked.offset + checked.components(x) @ checked.weights
 
     def components(self, x) -> np.ndarray:
         """Return the densities N(x; mu_i, Sigma_i) at points (m, d), shape (m, n)."""
@@ -783,6 +834,7 @@ def convolve(one: Mixture, two: Mixture) -> Mixture:
     Cost: O(n m d^2). Paper: gaussian-mixture-convolution-networks (Celarek et al. 2022,
     arXiv:2202.09153)
     """
+    one, two = _as_mixture("one", one), _as_mixture("two", two)
     d = one.means.shape[1]
     if two.means.shape[1] != d:
         raise ValueError(f"two must have dimension {d}, as one has, got {two.means.shape[1]}")
@@ -799,14 +851,15 @@ def convolve(one: Mixture, two: Mixture) -> Mixture:
 def rectify(mixture: Mixture, rounds: int = 10) -> Iterator[Mixture]:
     """Approach max(0, mixture) by a mixture with the same places and covariances.
 
-    Targets b_i = max(0, g(mu_i)) - max(0, c); start x_i = |a_i| + 0.1, with a_i the height of
-    component i at its mean; then x <- x (b + 0.05) / (g_x(mu) + 0.05). All x stay positive.
+    Targets b_i = max(0, g(mu_i)) - max(0, c), or 0 where that is negative; start x_i = |a_i| + 0.1,
+    with a_i the height of component i at its mean; then x <- x (b + 0.05) / (g_x(mu) + 0.05). All x
+    stay positive.
 
     Parameters: mixture; rounds >= 1. Yields the mixture at the start and after each round. Raises
     ValueError for other numbers. Cost: O(n^2 d^2) once, O(n^2) a round.
     Paper: gaussian-mixture-convolution-networks (Celarek et al. 2022, arXiv:2202.09153)
     """
-    rounds = integer("rounds", rounds, low=1)
+    rounds, mixture = integer("rounds", rounds, low=1), _as_mixture("mixture", mixture)
     at = mixture.components(mixture.means)
     peaks = np.diagonal(at)
     rest = max(0.0, mixture.offset)
@@ -824,11 +877,16 @@ def merge(mixture: Mixture, groups) -> Mixture:
     """Return one component a group, with the group's mass, mean and covariance.
 
     Parameters: mixture with positive weights; groups (k, n), >= 0, the share of each component in
-    each group, columns that sum to 1. Raises ValueError for other shapes or an empty group.
-    Cost: O(k n d^2). Paper: gaussian-mixture-convolution-networks (Celarek et al. 2022)
+    each group, columns that sum to 1. Raises ValueError for other shapes or shares, and for an
+    empty group. Cost: O(k n d^2).
+    Paper: gaussian-mixture-convolution-networks (Celarek et al. 2022, arXiv:2202.09153)
     """
+    mixture = _as_mixture("mixture", mixture)
     positive("weights", float(np.min(mixture.weights)))
     groups = as_matrix("groups", groups, columns=len(mixture.weights))
+    nonnegative("groups", float(groups.min()))
+    if np.abs(groups.sum(axis=0) - 1.0).max() > 1e-6:
+        raise ValueError("groups must have columns that sum to 1, got others")
     mass = groups * mixture.weights
     total = mass.sum(axis=1)
     positive("groups", float(total.min()))
@@ -851,7 +909,7 @@ def reduce_mixture(mixture: Mixture, size: int, rounds: int = 5) -> Mixture:
     Paper: gaussian-mixture-convolution-networks (Celarek et al. 2022, arXiv:2202.09153)
     """
     size, rounds = integer("size", size, low=1), integer("rounds", rounds, low=1)
-    positive("weights", float(np.min(mixture.weights)))
+    positive("weights", float(np.min(_as_mixture("mixture", mixture).weights)))
     if size >= len(mixture.weights):
         return mixture
     start = farthest_points(mixture.means, size, int(mixture.weights.argmax()))
@@ -874,9 +932,23 @@ def reduce_mixture(mixture: Mixture, size: int, rounds: int = 5) -> Mixture:
 
 
 def _render_tokens(parameters: dict, features: np.ndarray, target: np.ndarray):
-    geometry = {name: parameters[name] for name in ("means", "log_scales", "angles")}
+    names = ("means", "log_scales", "angles")
+    geometry = dict(zip(names, _parts("parameters", parameters, *names), strict=True))
     height, width = target.shape[:2]
     return render_plane(geometry, features=features, height=height, width=width, blend="sum")
+
+
+@cache
+def _signed_permutations() -> tuple[np.ndarray, np.ndarray]:
+    """Return the 24 signed permutations of determinant 1, (24, 3, 3), and their places (24, 3)."""
+    swaps, orders = [], []
+    for places in itertools.permutations(range(3)):
+        for signs in itertools.product((1.0, -1.0), repeat=3):
+            swap = np.eye(3)[:, places] * signs
+            if np.linalg.det(swap) > 0:
+                swaps.append(swap)
+                orders.append(places)
+    return np.array(swaps), np.array(orders)
 
 
 def _quaternions(rotations: np.ndarray) -> np.ndarray:
@@ -893,10 +965,29 @@ def _as_picture(name: str, value) -> np.ndarray:
     return value
 
 
-def _as_blocks(name: str, value, count: int) -> np.ndarray:
+def _parts(name: str, value, *keys: str) -> list:
+    """Return the named parts of a dict of arrays."""
+    if not isinstance(value, Mapping) or not all(key in value for key in keys):
+        here = sorted(value) if isinstance(value, Mapping) else type(value).__name__
+        raise ValueError(f"{name} must have the parts {', '.join(keys)}, got {here}")
+    return [value[key] for key in keys]
+
+
+def _as_mixture(name: str, value: Mixture) -> Mixture:
+    weights = as_vector(f"{name}.weights", value.weights)
+    means = as_matrix(f"{name}.means", value.means, rows=len(weights))
+    covariances = _as_covariances(
+        f"{name}.covariances", value.covariances, len(means), means.shape[1]
+    )
+    return Mixture(weights, means, covariances, _number(f"{name}.offset", value.offset))
+
+
+def _as_blocks(name: str, value, count: int | None = None) -> np.ndarray:
     value = np.asarray(value, dtype=float)
-    if value.shape != (count, 3, 3) or count == 0:
+    if value.ndim != 3 or value.shape[1:] != (3, 3) or not len(value):
         raise ValueError(f"{name} must have shape (n, 3, 3), got {value.shape}")
+    if count not in (None, len(value)):
+        raise ValueError(f"{name} must have shape ({count}, 3, 3), got {value.shape}")
     if not np.isfinite(value).all():
         raise ValueError(f"{name} must hold finite numbers, got others")
     return value
@@ -915,6 +1006,8 @@ def _as_covariances(name: str, value, count: int, side: int) -> np.ndarray:
         raise ValueError(
             f"{name} must be finite numbers of shape ({count}, {side}, {side}), got {value.shape}"
         )
+    if not np.allclose(value, value.transpose(0, 2, 1), rtol=1e-8, atol=1e-300):
+        raise ValueError(f"{name} must be symmetric, got a matrix that is not")
     if (np.linalg.eigvalsh(value) <= 0).any():
         raise ValueError(f"{name} must be positive definite, got a matrix that is not")
     return value

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.cluster.vq import vq
 from scipy.signal import fftconvolve
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
@@ -11,6 +10,7 @@ from kernellab.compute import splatting as sp
 from kernellab.compute.cameras import Camera
 from kernellab.datasets import photograph
 from kernellab.methods.gaussian_splatting import splat_core as sc
+from tests.naive import splat_core as naive
 
 
 def small_splats(n=12, seed=0):
@@ -46,12 +46,6 @@ def test_projection_agrees_with_sampling_for_small_splats(size, bound):
 
 
 # Tokens
-
-
-def test_nearest_codes_agree_with_scipy():
-    rng = np.random.default_rng(0)
-    features, book = rng.normal(size=(50, 3)), rng.normal(size=(7, 3))
-    assert np.array_equal(sc.nearest_codes(features, book), vq(features, book)[0])
 
 
 def test_an_unlimited_codebook_changes_nothing():
@@ -326,6 +320,79 @@ def test_splat_mixture_is_the_picture():
     assert np.allclose(v.values(x).reshape(16, 16), image, atol=1e-10)
 
 
+# Beside the plain references
+
+
+def test_tokens_agree_with_plain_loops():
+    rng = np.random.default_rng(4)
+    features, book = rng.normal(size=(30, 2)), rng.normal(size=(5, 2))
+    assert sc.nearest_codes(features, book).tolist() == naive.nearest_codes(features, book)
+    image = rng.random((6, 8, 3))
+    assert np.allclose(sc.block_tokens(image, (3, 2), 99), naive.block_means(image, 3, 2))
+
+
+def test_equal_features_make_one_code():
+    assert sc.learn_codebook(np.ones((9, 2)), 4).tolist() == [[1.0, 1.0]]
+
+
+def test_tokens_that_may_not_move_stay_on_their_grid():
+    image = photograph("coffee", 32)
+    *_, (_, tokens) = sc.token_fit(image, 16, 4, steps=5, joint=5, move=False)
+    assert len(np.unique(tokens.parameters["means"] % 8.0)) == 1
+    assert np.ptp(tokens.parameters["log_scales"]) == 0 and not tokens.parameters["angles"].any()
+
+
+def test_splats_of_slanted_triangles_are_those_of_gram_schmidt():
+    vertices = np.random.default_rng(5).normal(size=(20, 3, 3))
+    means, frames, scales = sc.triangles_to_splats(vertices)
+    for corner, mean, frame, scale in zip(vertices, means, frames, scales, strict=True):
+        wanted_frame, wanted_scale = naive.splat_of_triangle(*corner)
+        assert np.allclose(mean, corner[0]) and np.allclose(scale, wanted_scale)
+        assert np.allclose(frame, wanted_frame)
+
+
+def test_names_are_all_signed_permutations():
+    q, logs = np.array([0.7, 0.1, -0.5, 0.2]), np.array([-0.4, 0.1, 0.8])
+    turns, scales = sc.equivalent_tuples(q, logs)
+    found = sp.quaternion_rotations(turns[:24])
+    wanted = naive.frames_of_a_covariance(sp.quaternion_rotations(q[None])[0], np.exp(logs))
+    assert len(wanted) == 24
+    for frame, widths in wanted:
+        gaps = np.abs(found - frame).max(axis=(1, 2)) + np.abs(np.exp(scales[:24]) - widths).max(1)
+        assert np.sum(gaps < 1e-9) == 1
+
+
+def test_embedding_and_groups_agree_with_plain_loops():
+    rng = np.random.default_rng(6)
+    fields, w, bank = rng.normal(size=(2, 9, 3)), rng.random(9), rng.normal(size=(7, 3))
+    found = sc.field_embedding(fields, bank, np.arange(7.0), w)
+    for field, row in zip(fields, found, strict=True):
+        assert np.allclose(row, naive.embedding(field, bank, np.arange(7.0), w))
+    x = rng.normal(size=(25, 3))
+    assert sc.farthest_points(x, 6, 2).tolist() == naive.farthest_points(x, 6, 2)
+    for temperature in (None, 0.4):
+        found = sc.group_weights(x, x[:4], 7, temperature)
+        assert np.allclose(found, naive.group_weights(x, x[:4], 7, temperature))
+
+
+def test_mixtures_agree_with_plain_loops():
+    one, two = mixture(5)._replace(offset=0.3), mixture(3, seed=1)
+    x = np.random.default_rng(7).normal(size=(6, 2))
+    assert np.allclose(one.values(x), [naive.mixture_value(one, point) for point in x])
+    both = sc.convolve(one._replace(offset=0.0), two).values(x)
+    assert np.allclose(both, [naive.convolved_value(one, two, point) for point in x])
+    for offset in (0.3, -0.2):
+        *_, end = sc.rectify(one._replace(offset=offset), 4)
+        peaks = np.diagonal(end.components(end.means))
+        wanted = naive.rectified_heights(one._replace(offset=offset), 4)
+        assert np.allclose(end.weights * peaks, wanted)
+    full = mixture(5, signed=False)
+    few = sc.merge(full, [[1, 1, 0, 0, 1], [0, 0, 1, 1, 0]])
+    for group, part in zip(([0, 1, 4], [2, 3]), zip(*few[:3], strict=True), strict=True):
+        for a, b in zip(part, naive.merged(full, group), strict=True):
+            assert np.allclose(a, b)
+
+
 # Refusals
 
 EYE3, SPLATS = np.eye(3)[None], small_splats()
@@ -337,6 +404,7 @@ CAMERA = Camera(np.eye(3), np.zeros(3), (50, 50), (32, 32), 64, 64)
     [
         lambda: sc.outlines([[0.0, 0.0]], [-np.eye(2)]),
         lambda: sc.outlines([[0.0, np.nan]], [np.eye(2)]),
+        lambda: sc.outlines([[0.0, 0.0]], [[[1.0, 0.5], [0.0, 1.0]]]),
         lambda: sc.sampled_projection([0, 0, -1.0], 0.01 * np.eye(3), CAMERA),
         lambda: sc.nearest_codes([[1.0, 2.0]], [[1.0]]),
         lambda: sc.learn_codebook([[1.0]], 0),
@@ -344,14 +412,26 @@ CAMERA = Camera(np.eye(3), np.zeros(3), (50, 50), (32, 32), 64, 64)
         lambda: list(sc.token_fit(np.zeros((4, 4)), 3, 2)),
         lambda: list(sc.token_fit(np.zeros((4, 4, 1)), 3, 2, steps=0)),
         lambda: sc.draw_tokens({"codebook": np.ones((2, 3))}, [5], 4, 4),
+        lambda: sc.draw_tokens(SPLATS, [0] * 12, 4, 4),
+        lambda: sc.draw_tokens(SPLATS | {"codebook": np.ones((2, 3))}, [0] * 12, -4, 4),
         lambda: sc.coarse_geometry(SPLATS, 0, 4, 4),
+        lambda: sc.coarse_geometry({}, 4, 4, 4),
+        lambda: sc.coarse_geometry(SPLATS, 4, 0, 4),
+        lambda: sc.coarse_geometry(SPLATS | {"angles": np.full(12, np.nan)}, 4, 4, 4),
         lambda: sc.block_tokens(np.zeros((6, 6, 1)), (4, 2), 3),
+        lambda: sc.block_tokens(np.zeros((6, 6, 1)), 4, 3),
+        lambda: sc.TokenLoss(np.zeros((4, 4, 3)))(SPLATS),
         lambda: sc.splats_to_triangles([[0, 0, 0.0]], EYE3, [[1.0, -1.0]]),
         lambda: sc.triangles_to_splats(np.zeros((2, 3, 3))),
         lambda: sc.triangles_to_splats(np.zeros((2, 3))),
+        lambda: sc.triangles_to_splats(None),
+        lambda: sc.triangles_to_splats(1e200 * np.eye(3)[None]),
+        lambda: sc.parameter_triangles({}),
         lambda: sc.flat_covariances(EYE3, [[1.0, 1.0]], 0.0),
+        lambda: sc.flat_covariances(EYE3, [[-1.0, 1.0]], 0.1),
         lambda: sc.triangle_parameters(np.full((1, 3, 3), np.nan), 0.1),
         lambda: sc.mirror_cameras(0),
+        lambda: sc.mirror_cameras(8, 0.5),
         lambda: sc.sheet_fit(np.zeros((4, 6, 3)), 3),
         lambda: sc.sheet_fit(np.zeros((4, 4, 3)), 3, blend="normalised"),
         lambda: sc.bend(np.zeros((2, 2)), 1.0),
@@ -364,20 +444,29 @@ CAMERA = Camera(np.eye(3), np.zeros(3), (50, 50), (32, 32), 64, 64)
             [[0, 0, 0.0]], [[1, 0, 0, 0.0]], [[0, 0, 0.0]], np.ones(4), EYE3[0]
         ),
         lambda: sc.refit_field(np.zeros((3, 5)), EYE3[0], [1, 1, 1.0]),
+        lambda: sc.refit_field(np.zeros((3, 6)), EYE3[0], [1, 1, 1.0]),
         lambda: sc.field_embedding(np.zeros((3, 3)), EYE3[0], [0, 0, 0.0], [1.0]),
+        lambda: sc.field_embedding(np.empty((0, 3, 3)), EYE3[0], [0, 0, 0.0], [1, 1, 1.0]),
+        lambda: sc.attribute_blocks({}),
+        lambda: sc.attribute_blocks(SPLATS),
         lambda: sc.fit_sheet_of_digits(np.zeros((2, 8, 8))),
         lambda: sc.fit_sheet_of_digits(np.ones((8, 8))),
         lambda: sc.farthest_points([[1.0], [2.0]], 3),
         lambda: sc.group_weights([[1.0], [2.0]], [[1.0]], 3),
         lambda: sc.group_weights([[1.0], [2.0]], [[1.0]], 2, 0.0),
         lambda: sc.weighted_jaccard([[1.0]], [[1.0, 2.0]]),
+        lambda: sc.weighted_jaccard([[0.0]], [[0.0]]),
+        lambda: sc.weighted_jaccard([[-1.0]], [[1.0]]),
         lambda: sc.splat_mixture([[0.0, 0]], [[0.0, 0]], [0.0], [1.0, 2.0]),
         lambda: sc.convolve(mixture(), mixture(3, 3)),
+        lambda: sc.convolve(mixture(), mixture(3)._replace(covariances=np.eye(2)[None])),
         lambda: sc.convolve(mixture(), mixture()._replace(offset=1.0)),
         lambda: list(sc.rectify(mixture(), 0)),
         lambda: sc.merge(mixture(signed=False), np.zeros((1, 6))),
+        lambda: sc.merge(mixture(signed=False), np.full((1, 6), 2.0)),
         lambda: sc.reduce_mixture(mixture(), 2),
         lambda: mixture().values([[1.0]]),
+        lambda: sc.Mixture([np.nan], [[0.0]], [[[1.0]]]).values([[1.0]]),
     ],
 )
 def test_bad_input_is_refused(bad):
