@@ -260,7 +260,8 @@ def kernel_attention(kernel, queries, keys, values, normalise: bool = True) -> n
         # |q|^2 is the same for all keys; about the keys' mean |k|^2 is small, so that no digits go.
         centre = keys.mean(axis=0)
         queries, keys = queries - centre, keys - centre
-        rate = 1.0 / max(kernel.bandwidth, 1e-150) ** 2  # smaller: refused as scores that overflow
+        smallest = 1e-150  # smaller: refused as scores that overflow
+        rate = (1.0 / max(kernel.bandwidth, smallest)) ** 2
         queries = np.column_stack([queries, np.ones(len(queries))])
         keys = np.column_stack([keys, -0.5 * np.einsum("jd,jd->j", keys, keys)])
         return softmax_attention(queries, keys, values, scale=rate)
@@ -292,7 +293,7 @@ def linear_attention(
 
     Raises
     ------
-    ValueError : shapes that do not fit.
+    ValueError : shapes that do not fit, or numbers so large that sums overflow.
 
     Cost: O((n + m) r p) time; O(r p) memory beside the data.
     Source: Katharopoulos et al. 2020 (arXiv:2006.16236), equations 4 to 12.
@@ -306,8 +307,11 @@ def linear_attention(
         sums = np.zeros((len(queries), values.shape[1]))
         _causal_linear(queries, keys, values, sums)
     else:
-        sums = queries @ (keys.T @ values)
-    return _all_finite(_divided(sums) if normalise else sums, "query_features, key_features")
+        with np.errstate(over="ignore", invalid="ignore"):  # refused below
+            sums = queries @ (keys.T @ values)
+    named = "query_features, key_features"
+    sums = _all_finite(sums, named)
+    return _all_finite(_divided(sums), named) if normalise else sums
 
 
 @compiled(
@@ -355,7 +359,7 @@ def toeplitz_attention(
 
     Raises
     ------
-    ValueError : shapes that do not fit.
+    ValueError : shapes that do not fit, or numbers so large that sums overflow.
 
     Cost: O(r p (n + m) log(n + m)) time, O(p (n + m)) memory beside the data. The error is relative
     to the largest sum: weights that span many magnitudes lose digits where the sums are small.
@@ -370,9 +374,11 @@ def toeplitz_attention(
     multiply = _toeplitz(weights, n, m)
     columns = np.ascontiguousarray(values.T)
     sums = np.zeros((len(columns), n))
-    for query_feature, key_feature in zip(queries.T, keys.T, strict=True):
-        sums += query_feature * multiply(columns * key_feature)
+    with np.errstate(over="ignore", invalid="ignore"):  # refused below
+        for query_feature, key_feature in zip(queries.T, keys.T, strict=True):
+            sums += query_feature * multiply(columns * key_feature)
     sums = np.ascontiguousarray(sums.T)
+    sums = _all_finite(sums, "query_features, key_features, values and weights")
     return _divided(sums) if normalise else sums
 
 
@@ -380,7 +386,7 @@ def toeplitz_product(weights, x, n: int) -> np.ndarray:
     """Return C x for the n x m Toeplitz matrix C_ij = weights[j - i + n - 1].
 
     Parameters: weights (n + m - 1,), x (m, p), n >= 1. Returns shape (n, p). Raises ValueError for
-    shapes that do not fit. Cost: O(p (n + m) log(n + m)).
+    shapes that do not fit, or sums that overflow. Cost: O(p (n + m) log(n + m)).
     Source: embedding in a circulant matrix, Golub and Van Loan 2013, section 4.8.2.
 
     >>> toeplitz_product([3.0, 1.0, 2.0], [[1.0], [10.0]], n=2).round(12).tolist()
@@ -388,7 +394,8 @@ def toeplitz_product(weights, x, n: int) -> np.ndarray:
     """
     x, n = as_matrix("x", x), integer("n", n, low=1)
     weights = as_vector("weights", weights, length=n + len(x) - 1)
-    return np.ascontiguousarray(_toeplitz(weights, n, len(x))(x.T).T)
+    with np.errstate(over="ignore", invalid="ignore"):  # refused here
+        return _all_finite(np.ascontiguousarray(_toeplitz(weights, n, len(x))(x.T).T), "weights, x")
 
 
 def _toeplitz(weights, n, m) -> Callable[[np.ndarray], np.ndarray]:

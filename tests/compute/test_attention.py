@@ -171,6 +171,13 @@ def test_kernel_attention_is_a_kernel_smoother(normalise):
         np.testing.assert_allclose(ours, expected, atol=1e-13)
 
 
+def test_the_widest_gaussian_gives_the_mean():
+    q, k, v = problem(5, 7, 2, 3)
+    for bandwidth in (1e100, 1e200):
+        found = at.kernel_attention(Gaussian(bandwidth), q, k, v)
+        np.testing.assert_allclose(found, np.tile(v.mean(axis=0), (5, 1)), atol=1e-14)
+
+
 def test_gaussian_attention_moves_with_its_points_and_bears_far_queries():
     q, k, v = problem(30, 40, 3, 2)
     here = at.kernel_attention(Gaussian(0.5), q, k, v)
@@ -468,7 +475,11 @@ BAD = [
     (lambda: at.linear_attention(X, LONG, LONG, causal=True), "the same length when causal"),
     (lambda: at.linear_attention(1e160 * X, 1e160 * X, X), "query_features, key_features must"),
     (lambda: at.kernel_attention(Gaussian(1e-200), *[np.eye(4)] * 3), "all scores below 1e300"),
+    (lambda: at.linear_attention(1e160 * X, 1e150 * X, 1e-5 * X), "query_features"),
     (lambda: at.toeplitz_attention(X, X, X, np.ones(6)), "weights must have length 7"),
+    (lambda: at.toeplitz_attention(X, X, X, np.full(7, 1.7e308)), "query_features, key_"),
+    (lambda: at.toeplitz_attention(1e160 * X, 1e160 * X, X, np.ones(7)), "query_features, key_"),
+    (lambda: at.toeplitz_product(np.full(7, 1.7e308), X, 4), "weights, x must keep"),
     (lambda: at.toeplitz_product(np.ones(7), X, 0), "n must"),
     (lambda: at.neighbourhood_attention(X, X, X, window=2), "window must be odd"),
     (lambda: at.neighbourhood_attention(X, X, X, window=5), "window times dilation"),
