@@ -447,7 +447,7 @@ def relocation(opacity, copies) -> tuple[np.ndarray, np.ndarray]:
 
     >>> thinner, factor = relocation([0.5, 0.5], [1, 2])
     >>> thinner.round(3).tolist(), factor.round(3).tolist()
-    ([0.5, 0.293], [1.0, 0.95])
+    ([0.5, 0.293], [1.0, 0.952])
     """
     opacity = as_vector("opacity", opacity)
     if opacity.min() <= 0 or opacity.max() > 1:
