@@ -72,18 +72,20 @@ def dense_attention(queries, keys, values, seen, score_mod=None, parameters=()) 
 
     Raises
     ------
-    ValueError : shapes that do not fit.
+    ValueError : shapes that do not fit, or scores that are NaN or too large.
 
     Cost: O(n m (d + p)) time and O(n m) memory, whatever the mask.
     """
-    queries, keys = as_matrix("queries", queries), as_matrix("keys", keys)
+    queries = as_matrix("queries", queries)
+    keys = as_matrix("keys", keys, columns=queries.shape[1])
     values = as_matrix("values", values, rows=len(keys))
+    _check_scores(queries, keys)
     seen = _as_seen(seen, (len(queries), len(keys)))
     fits_in_memory("the scores", 8 * seen.size)
     scores = queries @ keys.T / math.sqrt(queries.shape[1])
     if score_mod is not None:
         i, j = np.arange(len(queries))[:, None], np.arange(len(keys))
-        scores = score_mod(scores, i, j, _as_parameters(parameters))
+        scores = _modified(score_mod, scores, i, j, parameters)
     scores = np.where(seen, scores, -np.inf)
     top = scores.max(axis=1, keepdims=True)
     weights = np.exp(scores - np.where(np.isfinite(top), top, 0.0))
@@ -95,9 +97,9 @@ def psnr(found, truth) -> np.ndarray:
     """Return -10 log10 of the mean squared error over the last two axes, in dB (the peak is 1).
 
     Parameters: found, truth, arrays of one shape with at least two axes. Raises ValueError for
-    shapes that differ or a picture without an error. Cost: O(size).
+    shapes that differ, numbers that are not finite, or a picture without an error. Cost: O(size).
     """
-    found, truth = np.asarray(found, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    found, truth = _as_real("found", found), _as_real("truth", truth)
     if found.shape != truth.shape or found.ndim < 2:
         raise ValueError(f"found must have the shape of truth, {truth.shape}, got {found.shape}")
     error = np.mean((found - truth) ** 2, axis=(-2, -1))
@@ -106,8 +108,38 @@ def psnr(found, truth) -> np.ndarray:
     return -10.0 * np.log10(error)
 
 
-def _as_parameters(parameters) -> np.ndarray:
-    return np.atleast_1d(np.asarray(parameters, dtype=np.float64))
+def _modified(score_mod, scores, i, j, parameters) -> np.ndarray:
+    """Return what a score rule makes of all scores."""
+    parameters = _as_real("parameters", parameters, empty=True)
+    try:
+        found = np.broadcast_to(score_mod(scores, i, j, parameters), scores.shape)
+    except IndexError:
+        raise ValueError(
+            f"parameters must be as many as score_mod reads, got {parameters.size}"
+        ) from None
+    if np.isnan(found).any() or (found == np.inf).any():
+        raise ValueError("score_mod must return numbers or -inf, got NaN or infinity")
+    return found
+
+
+def _check_scores(queries, keys) -> None:
+    """Refuse tokens of which a score would overflow."""
+    largest = queries.shape[1] * float(abs(queries).max()) * float(abs(keys).max())
+    if not largest < 1e300:
+        raise ValueError(f"queries and keys must keep all scores below 1e300, got {largest:.3g}")
+
+
+def _as_real(name, value, empty=False) -> np.ndarray:
+    """Return an array of finite real numbers of any shape."""
+    value = np.asarray(value)
+    if value.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must hold real numbers, got values of dtype {value.dtype}")
+    value = np.ascontiguousarray(value, dtype=np.float64)
+    if value.size == 0 and not empty:
+        raise ValueError(f"{name} must not be empty, got shape {value.shape}")
+    if not np.isfinite(value).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
+    return value
 
 
 def _as_seen(seen, shape) -> np.ndarray:
@@ -552,6 +584,7 @@ def _grid_tokens(queries, keys, values, shape):
     n = shape[0] * shape[1]
     queries = as_matrix("queries", queries, rows=n)
     keys = as_matrix("keys", keys, columns=queries.shape[1], rows=n)
+    _check_scores(queries, keys)
     return queries, keys, as_matrix("values", values, rows=n), shape
 
 
@@ -584,13 +617,17 @@ def bi_wkv(w, u, keys, values) -> np.ndarray:
 
     Raises
     ------
-    ValueError : shapes that do not fit, or numbers so large that a score overflows.
+    ValueError : shapes that do not fit, or numbers so large that a score or a sum overflows.
 
     Cost: O(T C) time, O(T C) memory.
     Source: Duan et al. 2024 (arXiv:2403.02308), equation 3 in the form of Yang et al.
     """
     w, u, keys, values = _scan_arguments(w, u, keys, values)
     numerator, denominator, _ = _scan(w, u, keys, values)
+    if not np.isfinite(numerator).all():
+        raise ValueError(
+            f"values must keep all sums finite, got some up to {abs(values).max():.3g}"
+        )
     return numerator / denominator
 
 
@@ -735,7 +772,7 @@ def re_wkv(scans, keys, values, shape) -> np.ndarray:
 
     Cost: O(scans * pixels * C).
     """
-    shape, order = _scan_orders(scans, shape)
+    scans, shape, order = _scan_orders(scans, shape)
     keys = as_matrix("keys", keys, rows=shape[0] * shape[1])
     values = as_matrix("values", values, *keys.shape[::-1])
     for scan in scans:
@@ -758,12 +795,12 @@ def receptive_field(scans, keys, shape, place: int) -> np.ndarray:
     the pixel's number. Returns (height, width), which sums to 1 and is nowhere negative. Raises
     ValueError for others. Cost: O(scans * pixels).
     """
-    shape, order = _scan_orders(scans, shape)
+    scans, shape, order = _scan_orders(scans, shape)
     n = shape[0] * shape[1]
     keys = as_vector("keys", keys, length=n)[:, None]
     slopes = np.zeros((n, 1))
     slopes[integer("place", place, low=0, high=n - 1)] = 1.0
-    for scan in reversed(list(scans)):
+    for scan in reversed(scans):
         path = order[scan.direction]
         w, u, k, g = _scan_arguments(scan.w, scan.u, keys[path], slopes[path])
         _, total, top = _scan(w, u, k, g)
@@ -791,13 +828,16 @@ def field_spread(weights) -> tuple[float, float]:
 
 
 def _scan_orders(scans, shape):
-    shape = _as_shape(shape)
+    """Return checked scans, the shape, and the order of the pixels for each direction."""
+    shape, scans = _as_shape(shape), list(scans)
     if len(scans) == 0:
         raise ValueError("scans must hold at least one scan, got none")
     for scan in scans:
+        if not isinstance(scan, Scan):
+            raise ValueError(f"scans must be a list of Scan, got one of {type(scan).__name__}")
         one_of("direction", scan.direction, DIRECTIONS)
     numbers = np.arange(shape[0] * shape[1]).reshape(shape)
-    return shape, {"rows": numbers.ravel(), "columns": numbers.T.ravel()}
+    return scans, shape, {"rows": numbers.ravel(), "columns": numbers.T.ravel()}
 
 
 class Shift(NamedTuple):
@@ -847,8 +887,7 @@ def filter_channels(pictures, kernels) -> np.ndarray:
     Parameters: pictures (C, height, width), kernels (C, s, s). Returns the pictures' shape. Raises
     ValueError for shapes that do not fit. Cost: O(C s^2 height width).
     """
-    pictures = np.ascontiguousarray(pictures, dtype=np.float64)
-    kernels = np.ascontiguousarray(kernels, dtype=np.float64)
+    pictures, kernels = _as_real("pictures", pictures), _as_real("kernels", kernels)
     if pictures.ndim != 3 or kernels.ndim != 3 or len(pictures) != len(kernels):
         raise ValueError(
             f"pictures (C, h, w) and kernels (C, s, s) must have as many channels, got "
@@ -892,13 +931,13 @@ def draw_shift(channels: int, rng) -> Shift:
 
 
 def _shift_arguments(pictures, shift):
-    arrays = [np.asarray(part, dtype=np.float64) for part in shift]
+    arrays = [_as_real("shift", part) for part in shift]
     channels = arrays[0].size
     wanted = [(channels,), *((channels, s, s) for s in (1, 3, 5))]
-    if [a.shape for a in arrays] != wanted or not channels:
+    if [a.shape for a in arrays] != wanted:
         raise ValueError(f"shift must have shapes {wanted}, got {[a.shape for a in arrays]}")
     if pictures is not None:
-        pictures = np.asarray(pictures, dtype=np.float64)
+        pictures = _as_real("pictures", pictures)
         if pictures.ndim != 3 or len(pictures) != channels:
             raise ValueError(
                 f"pictures must have shape {(channels, 'h', 'w')}, got {pictures.shape}"
@@ -962,8 +1001,9 @@ def restore_block(pictures, block: RestoreBlock, merged: bool = True) -> np.ndar
     pictures = pictures + mixed.T.reshape(pictures.shape)
     x = shifted(pictures, block.channel_shift)
     r, k = x @ block.channel_maps[0], np.maximum(x @ block.channel_maps[1], 0.0)
-    mixed = expit(r) * (k**2 @ block.channel_maps[2])
-    return pictures + mixed.T.reshape(pictures.shape)
+    with np.errstate(over="ignore", invalid="ignore"):  # refused below
+        mixed = expit(r) * (k**2 @ block.channel_maps[2])
+    return _as_real("pictures and their sums", pictures + mixed.T.reshape(pictures.shape))
 
 
 # ------------------------------------------------------------------------------------------------
@@ -1037,7 +1077,8 @@ def sampling_mask(side: int, rate: float, rng, kind: str = "variable density") -
     Parameters
     ----------
     side : even, >= 8
-    rate : in (0, 1], the share of the frequencies to measure
+    rate : in (0, 1], the share of the frequencies to measure; whole rows come in pairs, and their
+        share is the next that can be reached above it
     rng : Generator or seed
     kind : "variable density" (the denser the lower), "uniform", or "lines" (whole rows)
 
@@ -1052,7 +1093,7 @@ def sampling_mask(side: int, rate: float, rng, kind: str = "variable density") -
     Cost: O(side^2 log side). Source: Lustig, Donoho and Pauly 2007, section 5.
     """
     side = _as_side(side)
-    rate = between("rate", rate, 0.0, 1.0)
+    rate = between("rate", positive("rate", rate), 0.0, 1.0)
     one_of("kind", kind, KINDS)
     rng = as_rng(rng)
     k = np.arange(side) - side // 2
@@ -1178,8 +1219,9 @@ class KSpaceTransformer:
     def reconstruct(self, spectra, mask) -> Reconstruction:
         """Return the pictures from the samples spectra[..., mask].
 
-        Parameters: spectra (B, side, side), complex, read where mask (side, side) is true.
-        Raises ValueError for other shapes. Cost: ``decoding_pairs`` products of d numbers.
+        Parameters: spectra (B, side, side), complex, of real pictures, read where mask (side, side)
+        is true. Raises ValueError for other shapes, or samples with F(-k) other than conj F(k).
+        Cost: samples^2 and ``decoding_pairs`` products of d numbers.
         """
         spectra, mask = self._checked(spectra, mask)
         fine, coarse, _ = self._stages(self.weights, spectra, mask)
@@ -1273,7 +1315,7 @@ class KSpaceTransformer:
         return np.mean([attention_weights(a, b) for a, b in zip(q, k, strict=True)], axis=0)
 
     def _checked(self, spectra, mask):
-        return _as_spectra(spectra, self.side), _as_sampling(mask, self.side)
+        return _as_samples(spectra, mask, self.side)
 
 
 def kspace_transformer(
@@ -1372,7 +1414,11 @@ def train_kspace(
     step = positive("step", step)
     spectra, _ = network._checked(spectra, np.ones((network.side, network.side), dtype=bool))
     batch = integer("batch", batch, low=1, high=len(spectra))
-    low, high = (between(f"rates[{i}]", rates[i], 0.0, 1.0) for i in (0, 1))
+    low, high = as_vector("rates", rates, length=2)
+    if not 0.0 < low <= high <= 1.0:
+        raise ValueError(f"rates must be (low, high) with 0 < low <= high <= 1, got {rates}")
+    if not kinds:
+        raise ValueError("kinds must name at least one kind of mask, got none")
     for kind in kinds:
         one_of("kinds", kind, KINDS)
     chances = np.array([0.7, *[0.3 / (len(kinds) - 1)] * (len(kinds) - 1)]) if kinds[1:] else [1.0]
@@ -1396,11 +1442,30 @@ def train_kspace(
 def zero_fill(spectra, mask) -> np.ndarray:
     """Return pictures (B, side, side) with 0 for what was not measured: the baseline.
 
-    Parameters: spectra (B, side, side), mask (side, side). Raises ValueError for others. Cost:
-    O(B side^2 log side).
+    Parameters: spectra (B, side, side) of real pictures, mask (side, side). Raises ValueError for
+    others. Cost: O(B side^2 log side).
     """
-    side = np.shape(spectra)[-1]
-    return to_picture(np.where(_as_sampling(mask, side), _as_spectra(spectra, side), 0.0)).real
+    spectra, mask = _as_samples(spectra, mask)
+    return to_picture(np.where(mask, spectra, 0.0)).real
+
+
+def shuffle_samples(spectra, mask, rng) -> np.ndarray:
+    """Return spectra whose samples stand at one another's places: for an experiment.
+
+    A sample and its mirror image move together, and those that are their own stay, so that it
+    still is the spectrum of a real picture, with the same values.
+
+    Parameters: spectra (B, side, side), mask (side, side); rng, Generator or seed. Returns
+    (B, side, side). Raises ValueError for others. Cost: O(B side^2).
+    """
+    spectra, mask = _as_samples(spectra, mask)
+    mirror = _mirrored(np.arange(mask.size).reshape(mask.shape)).ravel()
+    seen = np.flatnonzero(mask)
+    to = seen[seen < mirror[seen]]
+    given = as_rng(rng).permutation(to)
+    moved, flat = spectra.reshape(len(spectra), -1).copy(), spectra.reshape(len(spectra), -1)
+    moved[:, to], moved[:, mirror[to]] = flat[:, given], flat[:, mirror[given]]
+    return moved.reshape(spectra.shape)
 
 
 def kernel_fill(spectra, mask, bandwidth: float) -> np.ndarray:
@@ -1412,8 +1477,8 @@ def kernel_fill(spectra, mask, bandwidth: float) -> np.ndarray:
     Parameters: spectra (B, side, side), mask, bandwidth > 0 in frequencies. Returns (B, side,
     side). Raises ValueError for others. Cost: O(B missing samples).
     """
-    side = np.shape(spectra)[-1]
-    spectra, mask = _as_spectra(spectra, side), _as_sampling(mask, side)
+    spectra, mask = _as_samples(spectra, mask)
+    side = len(mask)
     if mask.all():
         return spectra.copy()
     places = np.argwhere(np.ones_like(mask)).astype(float)
@@ -1436,8 +1501,8 @@ def linear_fill(spectra, mask, known) -> np.ndarray:
     Parameters: spectra (B, side, side), mask, known (count, side, side). Returns (B, side, side).
     Raises ValueError for others. Cost: O((count + samples) side^2 samples).
     """
-    side = np.shape(spectra)[-1]
-    spectra, mask = _as_spectra(spectra, side), _as_sampling(mask, side)
+    spectra, mask = _as_samples(spectra, mask)
+    side = len(mask)
     known, seen = to_pairs(_as_spectra(known, side)), mask.ravel()
     mean = known.mean(axis=0)
     centred = known - mean
@@ -1456,6 +1521,8 @@ def decoding_pairs(side: int, coarse: int, samples: int) -> dict[str, int]:
     """Return how many pairs of tokens the decoder weighs, and two ways without a coarse stage.
 
     Paper: k-space-transformer-for-undersampled-mri (Zhao et al. 2022, arXiv:2206.06947)
+
+    The samples^2 pairs of the encoder come before.
 
     Parameters: side, coarse, samples, numbers >= 1; samples at most side^2. Returns pairs by name:
     in two stages (coarse^2 samples + missing coarse^2), missing ones asking all samples, and all
@@ -1521,6 +1588,8 @@ def _enlarging_matrix(side, coarse):
 
 def _as_squares(name, arrays):
     arrays = np.asarray(arrays)
+    if arrays.dtype.kind not in "fiubc" or not np.isfinite(arrays).all():
+        raise ValueError(f"{name} must hold finite numbers, got some that are not")
     if arrays.ndim < 2 or arrays.shape[-1] != arrays.shape[-2] or arrays.size == 0:
         raise ValueError(f"{name} must have shape (..., side, side), got {arrays.shape}")
     return arrays
@@ -1531,6 +1600,17 @@ def _as_side(side):
     if side % 2:
         raise ValueError(f"side must be even, got {side}")
     return side
+
+
+def _as_samples(spectra, mask, side=None):
+    """Return checked (spectra, mask); where the mask holds, F(-k) = conj F(k)."""
+    if side is None:
+        side = np.shape(spectra)[-1] if np.ndim(spectra) else 0
+    spectra, mask = _as_spectra(spectra, side), _as_sampling(mask, side)
+    odd = abs(spectra - _mirrored(spectra).conj())[:, mask].max()
+    if odd > 1e-8 * abs(spectra[:, mask]).max():
+        raise ValueError(f"spectra must be of real pictures, F(-k) = conj F(k), got {odd:.2g} off")
+    return spectra, mask
 
 
 def _as_spectra(spectra, side):
@@ -1544,8 +1624,10 @@ def _as_spectra(spectra, side):
 
 def _as_sampling(mask, side):
     mask = np.asarray(mask)
-    if mask.dtype != np.bool_ or mask.shape != (side, side):
-        raise ValueError(f"mask must be booleans of shape {(side, side)}, got {mask.shape}")
+    if mask.dtype != np.bool_ or mask.shape != (side, side) or side % 2:
+        raise ValueError(
+            f"mask must be booleans of shape {(side, side)}, the side even, got {mask.shape}"
+        )
     if not mask.any() or not np.array_equal(mask, _mirrored(mask)):
         raise ValueError("mask must hold a sample, and -k with every k")
     return mask
