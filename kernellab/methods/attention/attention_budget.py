@@ -24,11 +24,12 @@ import numpy as np
 from scipy.special import ive
 
 from kernellab.compute import compiled
-from kernellab.compute.attention import softmax_attention
+from kernellab.compute.attention import attention_weights, softmax_attention
 from kernellab.compute.checks import (
     as_matrix,
     as_rng,
     as_vector,
+    between,
     fits_in_memory,
     integer,
     nonnegative,
@@ -94,7 +95,11 @@ def clustered_tokens(
         both.append(x / np.linalg.norm(x, axis=1, keepdims=True))
     queries, keys = both
     values = levels[home] + rng.standard_normal((n, p))
-    return Tokens(queries, keys * np.exp(uneven * rng.standard_normal((n, 1))), values)
+    with np.errstate(over="ignore"):
+        keys = keys * np.exp(uneven * rng.standard_normal((n, 1)))
+    if not np.isfinite(keys).all():
+        raise ValueError(f"uneven must be smaller, keys overflow at {uneven:g}")
+    return Tokens(queries, keys, values)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -111,7 +116,8 @@ def angular_ranks(x, planes) -> np.ndarray:
     Paper: kdeformer (Zandieh et al. 2023, arXiv:2302.02451)
 
     Parameters: x (n, d); planes, normals (r, d), r <= 62. Returns integers (n,), 0 to 2^r - 1.
-    Raises ValueError for other shapes. Cost: O(n d r). Source: the released code's angular hash.
+    Raises ValueError for other shapes. Cost: O(n d r). Source: the released code's angular hash;
+    that one goes from place to word, so that from three planes on some neighbours differ in more.
 
     >>> angular_ranks([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]], [[0.0, 1.0], [1.0, 0.0]]).tolist()
     [2, 1, 0]
@@ -135,7 +141,8 @@ def key_probabilities(sampler: str, tokens: Tokens, scale=1.0, rows=None) -> np.
     """Return with which probability each key is drawn.
 
     uniform: 1/m;
-    value norm: p_j ~ |v_j| / |V| + 1/m, as in the released code;
+    value norm: p_j ~ |(v_j, 1)| / |[V 1]| + 1/m, as in the released code: as the sums of weights
+    are drawn, too, each value carries a 1;
     column norm: p_j ~ sum_i w_ij^2 / sum_ij w_ij^2 + |v_j|^2 / |V|_F^2, w the attention weights of
     all queries, or of the given rows. The paper estimates the sums by kernel density estimation.
 
@@ -149,24 +156,26 @@ def key_probabilities(sampler: str, tokens: Tokens, scale=1.0, rows=None) -> np.
     rows : integers (b,), which queries the column norms are taken from; None: all
 
     Returns shape (m,), sum 1. Raises ValueError for others. Cost: O(b m d) for the column norm,
-    else O(m p). Source: section 3; |V| is the spectral norm.
+    O(m p^2) for the value norm. Source: section 3; |[V 1]| is the spectral norm.
     """
     queries, keys, values = _tokens(tokens)
     m, scale = len(keys), nonnegative("scale", scale)
     one_of("sampler", sampler, SAMPLERS)
+    largest = max(values.max(), -values.min())
+    if largest > 1e150:
+        raise ValueError(f"values must be at most 1e150, their squares overflow, got {largest:.3g}")
     if sampler == "uniform":
         return np.full(m, 1.0 / m)
-    lengths = np.linalg.norm(values, axis=1)
     if sampler == "value norm":
-        share = lengths / max(np.linalg.norm(values, 2), 1e-300) + 1.0 / m
+        with_ones = np.column_stack([values, np.ones(m)])
+        share = np.linalg.norm(with_ones, axis=1) / np.linalg.norm(with_ones, 2) + 1.0 / m
         return share / share.sum()
     if rows is not None:
         queries = queries[_indices("rows", rows, len(queries))]
-    squares = np.zeros(m)
+    squares, lengths = np.zeros(m), np.linalg.norm(values, axis=1)
     for first in range(0, len(queries), 256):  # 256 rows of weights at a time
-        scores = scale * (queries[first : first + 256] @ keys.T)
-        weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-        squares += np.sum((weights / weights.sum(axis=1, keepdims=True)) ** 2, axis=0)
+        weights = attention_weights(queries[first : first + 256], keys, scale=scale)
+        squares += np.sum(weights**2, axis=0)
     whole = np.sum(lengths**2)
     share = squares / squares.sum() + (lengths**2 / whole if whole > 0 else 1.0 / m)
     return share / share.sum()
@@ -186,7 +195,7 @@ def sample_keys(probabilities, s: int, rng) -> Sample:
 
     Paper: kdeformer (Zandieh et al. 2023, arXiv:2302.02451)
 
-    Parameters: probabilities (m,), positive, sum 1; s >= 0; rng, Generator or seed. Raises
+    Parameters: probabilities (m,), not negative, sum 1; s >= 0; rng, Generator or seed. Raises
     ValueError for others. Cost: O(m + s log m).
     """
     p = as_vector("probabilities", probabilities)
@@ -301,6 +310,7 @@ def kdeformer_attention(tokens: Tokens, buckets: Buckets, sample: Sample, scale=
     ones = np.zeros(len(keys))
     scale = nonnegative("scale", scale)
     scaled, padded = _with_weights(queries[query_order], scale, keys, ones)
+    fits_in_memory("a bucket's scores", 8 * size * (size + len(chosen)))
     far = padded[chosen]
     far[:, -1] = log_weights
     out = np.empty((len(queries), values.shape[1]))
@@ -375,18 +385,19 @@ def seen_by(i: int, tokens: Tokens, sample: Sample, buckets: Buckets | None = No
     queries, keys, _ = _tokens(tokens)
     i = integer("i", i, low=0, high=len(queries) - 1)
     chosen, log_weights = _sample(sample, len(keys))
-    shares = np.full(len(keys), 0.0)
-    np.add.at(shares, chosen, np.exp(log_weights))
+    logs = np.full(len(keys), -np.inf)
+    np.logaddexp.at(logs, chosen, log_weights)
     if buckets is not None:
         query_order, key_order, size = _buckets(buckets, len(queries), len(keys))
         home = int(np.flatnonzero(query_order == i)[0]) // size
-        shares[key_order[home * size : (home + 1) * size]] = 1.0
-    scores = nonnegative("scale", scale) * (keys @ queries[i])
-    seen = shares > 0
-    if not seen.any():
+        logs[key_order[home * size : (home + 1) * size]] = 0.0
+    seen = np.flatnonzero(logs > -np.inf)
+    if len(seen) == 0:
         raise ValueError("sample must hold at least one key where there are no buckets")
-    weights = shares * np.exp(np.where(seen, scores - scores[seen].max(), 0.0))
-    return weights / weights.sum()
+    weights = np.zeros(len(keys))
+    asked, keys = _with_weights(queries[[i]], nonnegative("scale", scale), keys[seen], logs[seen])
+    weights[seen] = attention_weights(asked, keys, scale=1.0)[0]
+    return weights
 
 
 # ------------------------------------------------------------------------------------------------
@@ -409,6 +420,7 @@ def feature_count(d: int, degree: int) -> int:
 
 POLYNOMIALS = ("Taylor", "Chebyshev")
 _HIGHEST_DEGREE = 60
+_LARGEST_BOUND = 300.0  # exp of it squared is still a number
 
 
 def exponential_coefficients(degree: int, bound: float, kind: str = "Taylor") -> np.ndarray:
@@ -419,14 +431,16 @@ def exponential_coefficients(degree: int, bound: float, kind: str = "Taylor") ->
 
     Paper: on-computational-limits-and-provably (Ke et al. 2025, arXiv:2501.04377)
 
-    Parameters: degree from 0 to 60, bound > 0, kind. Returns (degree + 1,). Raises ValueError for
-    others. Cost: O(degree^2). Source: Aggarwal and Alman 2022 (arXiv:2205.06249).
+    Parameters: degree from 0 to 60; bound > 0, for Chebyshev from 1e-3 to 300; kind. Returns
+    (degree + 1,). Raises ValueError for others. Cost: O(degree^2).
+    Source: Aggarwal and Alman 2022 (arXiv:2205.06249).
     """
     degree = integer("degree", degree, low=0, high=_HIGHEST_DEGREE)
     bound = positive("bound", bound)
     if one_of("kind", kind, POLYNOMIALS) == "Taylor":
         return 1.0 / np.array([math.factorial(i) for i in range(degree + 1)], dtype=float)
-    series = 2.0 * ive(np.arange(degree + 1), bound) * math.exp(min(bound, 700.0))
+    bound = between("bound", bound, 1e-3, _LARGEST_BOUND)  # powers of smaller ones underflow
+    series = 2.0 * ive(np.arange(degree + 1), bound) * math.exp(bound)
     series[0] /= 2.0
     powers = np.polynomial.chebyshev.cheb2poly(series)
     return np.pad(powers, (0, degree + 1 - len(powers))) / bound ** np.arange(degree + 1)
@@ -435,10 +449,11 @@ def exponential_coefficients(degree: int, bound: float, kind: str = "Taylor") ->
 def polynomial_error(coefficients, bound: float) -> float:
     """Return the largest relative error |p(s) / e^s - 1| for |s| <= bound, on 501 points.
 
-    Parameters: coefficients c (g + 1,), bound > 0. Raises ValueError for others. Cost: O(g).
+    Parameters: coefficients c (g + 1,), 0 <= bound <= 300. Raises ValueError for others.
+    Cost: O(g).
     """
-    c, bound = as_vector("coefficients", coefficients), positive("bound", bound)
-    s = np.linspace(-min(bound, 300.0), min(bound, 300.0), 501)
+    c, bound = as_vector("coefficients", coefficients), between("bound", bound, 0.0, _LARGEST_BOUND)
+    s = np.linspace(-bound, bound, 501)
     return float(np.max(np.abs(np.polynomial.polynomial.polyval(s, c) * np.exp(-s) - 1.0)))
 
 
@@ -447,14 +462,17 @@ def needed_degree(bound: float, tolerance: float = 1e-3, kind: str = "Taylor") -
 
     Paper: on-computational-limits-and-provably (Ke et al. 2025, arXiv:2501.04377)
 
-    Parameters: bound > 0; tolerance > 0; kind. Returns an integer. Raises ValueError for others, or
-    where degree 60 is not enough. Cost: O(degree) fits.
+    Parameters: bound > 0, to 300; tolerance > 0; kind. Returns an integer. Raises ValueError for
+    others, or where degree 60 in double precision is not enough. Cost: O(degree) fits.
     """
     tolerance = positive("tolerance", tolerance)
     for degree in range(_HIGHEST_DEGREE + 1):
         if polynomial_error(exponential_coefficients(degree, bound, kind), bound) <= tolerance:
             return degree
-    raise ValueError(f"bound must be smaller: degree {_HIGHEST_DEGREE} is not enough for {bound:g}")
+    raise ValueError(
+        f"bound must be smaller or tolerance larger: degree {_HIGHEST_DEGREE} is not enough for "
+        f"bound {bound:g}, tolerance {tolerance:g}"
+    )
 
 
 def polynomial_features(x, degree: int) -> np.ndarray:
@@ -521,13 +539,13 @@ def polynomial_attention(tokens: Tokens, coefficients, scale=1.0) -> np.ndarray:
 
     Paper: on-computational-limits-and-provably (Ke et al. 2025, arXiv:2501.04377)
 
-    Parameters: Tokens; coefficients c (g + 1,); scale >= 0. Returns (n, p); 0 where the weights of
-    a query sum to 0. Raises ValueError for others, or sums that overflow.
+    Parameters: Tokens; coefficients c (g + 1,), g <= 60; scale >= 0. Returns (n, p); 0 where the
+    weights of a query sum to 0. Raises ValueError for others, or sums that overflow.
     Cost: O(n r p) time, O(r p) memory beside the data, r = C(d + g, g).
     """
     queries, keys, values = _tokens(tokens)
     c, root = as_vector("coefficients", coefficients), math.sqrt(nonnegative("scale", scale))
-    degree, d = len(c) - 1, keys.shape[1]
+    degree, d = integer("coefficients' degree", len(c) - 1, high=_HIGHEST_DEGREE), keys.shape[1]
     counts = [math.comb(d + i - 1, i) for i in range(degree + 1)]
     factors = np.repeat([value * math.factorial(i) for i, value in enumerate(c)], counts)
     values = np.column_stack([values, np.ones(len(values))])
@@ -623,8 +641,8 @@ def grow_image(first, maps, side: int, bound: float, attend: Callable) -> np.nda
     """
     first, bound = _grid("first", first), positive("bound", bound)
     c = first.shape[2]
-    if len(maps) != 3:
-        raise ValueError(f"maps must be three matrices, got {len(maps)}")
+    if not isinstance(maps, list | tuple) or len(maps) != 3:
+        raise ValueError(f"maps must be three matrices, got {type(maps).__name__}")
     to_query = as_matrix("maps[0]", maps[0], rows=c)
     to_key = as_matrix("maps[1]", maps[1], rows=c, columns=to_query.shape[1])
     to_value = as_matrix("maps[2]", maps[2], rows=c, columns=c)
@@ -638,7 +656,9 @@ def grow_image(first, maps, side: int, bound: float, attend: Callable) -> np.nda
                 [x, enlarge(x[-((h // 2) ** 2) :].reshape(h // 2, h // 2, c)).reshape(-1, c)]
             )
         queries, keys = bound * np.tanh(x @ to_query), bound * np.tanh(x @ to_key)
-        x = x + attend(Tokens(queries, keys, x @ to_value))
+        x = x + as_matrix(
+            "attend", attend(Tokens(queries, keys, x @ to_value)), rows=len(x), columns=c
+        )
     return x[-side * side :].reshape(side, side, c)
 
 
@@ -781,6 +801,7 @@ def principal_bases(heads: Heads) -> Bases:
     def vectors(x):
         x = np.moveaxis(x, -3, 0)
         x = x.reshape(len(x), -1, x.shape[-1])
+        x = x / np.maximum(np.abs(x).max(axis=(1, 2), keepdims=True), 1e-300)  # squares overflow
         return np.ascontiguousarray(np.linalg.eigh(np.swapaxes(x, 1, 2) @ x)[1][:, :, ::-1])
 
     return Bases(vectors(heads.keys), vectors(heads.values))
@@ -791,14 +812,18 @@ def cayley(skew):
 
     Paper: matryoshkakv (Lin et al. 2024, arXiv:2410.14731)
 
-    Parameters: skew (..., d, d); numbers of autograd are allowed. Raises ValueError for another
-    shape. Cost: O(d^3) each.
+    Parameters: skew (..., d, d); numbers of autograd are allowed, and not looked at. Raises
+    ValueError for others. Cost: O(d^3) each.
 
     >>> cayley(np.array([[0.0, 1.0], [-1.0, 0.0]])).round(12).tolist()
     [[0.0, -1.0], [1.0, 0.0]]
     """
     if np.ndim(skew) < 2 or np.shape(skew)[-1] != np.shape(skew)[-2]:
         raise ValueError(f"skew must be square matrices, got shape {np.shape(skew)}")
+    if isinstance(skew, np.ndarray):
+        size = np.abs(skew).max(initial=0.0)
+        if not np.abs(skew + np.swapaxes(skew, -1, -2)).max(initial=0.0) <= 1e-9 * size < np.inf:
+            raise ValueError("skew must be finite and equal minus its transpose")
     identity = np.eye(np.shape(skew)[-1])
     # (I - Q)(I + Q)^-1 = 2 (I + Q)^-1 - I
     return 2.0 * anp.linalg.inv(identity + skew) - identity
@@ -819,7 +844,11 @@ def projected_attention(heads: Heads, bases: Bases, key_ranks, value_ranks) -> n
     keep_keys = _kept("key_ranks", key_ranks, heads)
     keep_values = _kept("value_ranks", value_ranks, heads)
     bases = _bases(bases, heads)
-    return _project(heads, bases.keys, bases.values, keep_keys, keep_values)
+    with np.errstate(over="ignore", invalid="ignore"):
+        out = _project(heads, bases.keys, bases.values, keep_keys, keep_values)
+    if not np.isfinite(out).all():
+        raise ValueError("heads must be smaller, their scores overflow")
+    return out
 
 
 def _project(heads, key_bases, value_bases, keep_keys, keep_values):
@@ -865,11 +894,18 @@ class SquaredError(NamedTuple):
 def output_error(heads: Heads) -> SquaredError:
     """Return the function that compares outputs with those of the full heads.
 
-    Parameters: Heads. Raises ValueError for others. Cost: O(H n^2 d).
+    Parameters: Heads. Raises ValueError for others, or outputs that are the same for all queries.
+    Cost: O(H n^2 d).
     """
     heads = _heads(heads)
     identity = np.eye(heads.keys.shape[-1])
-    return SquaredError(_project(heads, identity, identity, 1.0, 1.0))
+    with np.errstate(over="ignore", invalid="ignore"):
+        target = _project(heads, identity, identity, 1.0, 1.0)
+    if not np.isfinite(target).all():
+        raise ValueError("heads must be smaller, their scores overflow")
+    if not np.ptp(target, axis=-2).any():
+        raise ValueError("heads must give outputs that vary, they are the same for all queries")
+    return SquaredError(target)
 
 
 def train_bases(
@@ -893,10 +929,15 @@ def train_bases(
     Yields (fraction done, (Bases, loss before the step)). Raises ValueError for others.
     Cost: O(H (n^2 d + d^3)) a step. Source: section 3; the paper's loss is a KL divergence.
     """
+    if not isinstance(batches, list | tuple) or not all(
+        isinstance(pair, tuple) and len(pair) == 2 and callable(pair[1]) for pair in batches
+    ):
+        raise ValueError("batches must be a list of pairs (Heads, loss), loss a function")
     batches = [(_heads(heads), loss) for heads, loss in batches]
     if not batches:
         raise ValueError("batches must hold at least one pair, got none")
-    start = _bases(start, batches[0][0])
+    for heads, _ in batches:
+        start = _bases(start, heads)
     count, d = start.keys.shape[:2]
     steps, length, rng = integer("steps", steps, low=1), positive("step", step), as_rng(rng)
     skews = np.zeros((2, count, d, d))
@@ -942,6 +983,8 @@ def search_ranks(heads: Heads, loss: Callable, bases: Bases, budget: int) -> np.
         for h in np.flatnonzero(ranks > 1):
             lower = ranks - (np.arange(count) == h)
             losses[h] = loss(projected_attention(heads, bases, lower, lower))
+        if np.isnan(losses).any():
+            raise ValueError("loss must give numbers, it gave NaN")
         ranks[np.argmin(losses)] -= 1
     return ranks
 
@@ -1070,10 +1113,16 @@ def train_reader(
 
 
 def _tokens(tokens) -> Tokens:
-    queries, keys, values = tokens
+    queries, keys, values = _parts("tokens", tokens, "queries, keys, values")
     queries = as_matrix("queries", queries)
     keys = as_matrix("keys", keys, columns=queries.shape[1])
     return Tokens(queries, keys, as_matrix("values", values, rows=len(keys)))
+
+
+def _parts(name, value, parts):
+    if not isinstance(value, list | tuple) or len(value) != len(parts.split(", ")):
+        raise ValueError(f"{name} must be {parts}, got {type(value).__name__}")
+    return value
 
 
 def _indices(name, value, high) -> np.ndarray:
@@ -1086,8 +1135,8 @@ def _indices(name, value, high) -> np.ndarray:
 
 
 def _sample(sample, m):
-    chosen, log_weights = np.asarray(sample.keys), np.asarray(sample.log_weights, dtype=float)
-    if len(chosen) == 0:
+    chosen, log_weights = _parts("sample", sample, "keys, log_weights")
+    if np.shape(chosen) == (0,) == np.shape(log_weights):
         return np.zeros(0, dtype=np.int64), np.zeros(0)
     chosen = _indices("sample.keys", chosen, m)
     return chosen, as_vector("sample.log_weights", log_weights, length=len(chosen))
@@ -1096,10 +1145,11 @@ def _sample(sample, m):
 def _buckets(buckets, n, m):
     if n != m:
         raise ValueError(f"queries and keys must be as many for buckets, got {n} and {m}")
-    size = integer("buckets.size", buckets.size, low=1, high=n)
+    *given, size = _parts("buckets", buckets, "query_order, key_order, size")
+    size = integer("buckets.size", size, low=1, high=n)
     orders = []
-    for name in ("query_order", "key_order"):
-        order = _indices(f"buckets.{name}", getattr(buckets, name), n)
+    for name, order in zip(("query_order", "key_order"), given, strict=True):
+        order = _indices(f"buckets.{name}", order, n)
         if len(order) != n or (np.bincount(order, minlength=n) != 1).any():
             raise ValueError(f"buckets.{name} must hold each number below {n} once")
         orders.append(order)
@@ -1114,8 +1164,8 @@ def _grid(name, x) -> np.ndarray:
 
 
 def _heads(heads) -> Heads:
-    arrays = [np.asarray(x, dtype=float) for x in heads]
-    if len(arrays) != 3 or arrays[0].ndim < 3 or 0 in arrays[0].shape:
+    arrays = [np.asarray(x, float) for x in _parts("heads", heads, "queries, keys, values")]
+    if arrays[0].ndim < 3 or 0 in arrays[0].shape:
         raise ValueError("heads must be queries, keys and values, (..., H, n, d) each")
     if any(x.shape != arrays[0].shape for x in arrays):
         raise ValueError(f"heads must have one shape, got {[x.shape for x in arrays]}")
@@ -1126,7 +1176,7 @@ def _heads(heads) -> Heads:
 
 def _bases(bases, heads) -> Bases:
     count, d = heads.keys.shape[-3], heads.keys.shape[-1]
-    arrays = [np.asarray(x, dtype=float) for x in bases]
+    arrays = [np.asarray(x, dtype=float) for x in _parts("bases", bases, "keys, values")]
     for x in arrays:
         if x.shape != (count, d, d):
             raise ValueError(f"bases must have shape {(count, d, d)}, got shape {x.shape}")

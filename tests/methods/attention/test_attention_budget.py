@@ -134,6 +134,7 @@ def test_error_falls_with_the_root_of_the_draws():
 
     slope = log_log_slope(sizes, [error(s, True) for s in sizes])
     assert -0.65 < slope < -0.4
+    assert error(1024, False) > 1.5 * error(1024, True)  # unweighed draws have a bias
 
 
 def test_column_norms_are_those_of_the_weights():
@@ -142,6 +143,29 @@ def test_column_norms_are_those_of_the_weights():
     lengths = np.sum(t.values**2, axis=1)
     want = squares / squares.sum() + lengths / lengths.sum()
     assert np.allclose(ab.key_probabilities("column norm", t, 1.3), want / want.sum())
+
+
+def test_value_norms_count_the_sum_of_weights():
+    t = some_tokens(20)
+    with_ones = np.column_stack([t.values, np.ones(20)])
+    want = np.linalg.norm(with_ones, axis=1) / np.linalg.norm(with_ones, 2) + 1 / 20
+    assert np.allclose(ab.key_probabilities("value norm", t), want / want.sum())
+    # A key of value 0 belongs to the sum of weights, and has to be drawn as often as others.
+    values = np.where(np.arange(400) < 200, 0.0, 0.1)[:, None]
+    p = ab.key_probabilities("value norm", ab.Tokens(cloud(4, 2), cloud(400, 2), values))
+    assert p.max() < 1.01 * p.min()
+
+
+def test_seen_weights_give_the_output():
+    t = some_tokens(30)
+    sample = ab.sample_keys(ab.key_probabilities("value norm", t), 9, 0)
+    buckets = ab.random_buckets(30, 7, 0)
+    alone, both = ab.sampled_attention(t, sample), ab.kdeformer_attention(t, buckets, sample)
+    for i in (0, 13, 29):
+        assert np.allclose(ab.seen_by(i, t, sample) @ t.values, alone[i])
+        assert np.allclose(ab.seen_by(i, t, sample, buckets) @ t.values, both[i])
+    heavy = ab.Sample(sample.keys, sample.log_weights + 900.0)
+    assert np.allclose(ab.seen_by(0, t, heavy), ab.seen_by(0, t, sample))
 
 
 def test_bucket_mass():
@@ -435,6 +459,7 @@ def zero(t):
         lambda: ab.clustered_tokens(0, 2, 2, 0.1, 0),
         lambda: ab.clustered_tokens(5, 2, 2, -0.1, 0),
         lambda: ab.clustered_tokens(5, 2, 2, 0.1, 0, uneven=-1),
+        lambda: ab.clustered_tokens(50, 2, 2, 0.1, 0, uneven=1e4),
         lambda: ab.angular_ranks(cloud(3, 2), cloud(2, 3)),
         lambda: ab.angular_ranks(cloud(3, 2), cloud(63, 2)),
         lambda: ab.angular_ranks(cloud(3, 2) * np.nan, cloud(2, 2)),
@@ -442,6 +467,10 @@ def zero(t):
         lambda: ab.key_probabilities("column norm", T, rows=[6]),
         lambda: ab.key_probabilities("column norm", T, rows=[0.5]),
         lambda: ab.key_probabilities("uniform", ab.Tokens(T.queries, T.keys, cloud(5, 2))),
+        lambda: ab.key_probabilities("column norm", T._replace(keys=1e200 * T.keys), 1e200),
+        lambda: ab.key_probabilities("value norm", T._replace(values=1e200 * T.values)),
+        lambda: ab.key_probabilities("uniform", None),
+        lambda: ab.key_probabilities("uniform", (T.queries, T.keys)),
         lambda: ab.sample_keys([0.5, 0.6], 3, 0),
         lambda: ab.sample_keys([1.5, -0.5], 3, 0),
         lambda: ab.sample_keys([1.0], -1, 0),
@@ -449,6 +478,8 @@ def zero(t):
         lambda: ab.sampled_attention(T, ab.Sample(np.array([7]), np.zeros(1))),
         lambda: ab.sampled_attention(T, ab.Sample(np.array([1, 2]), np.zeros(1))),
         lambda: ab.sampled_attention(T, S6, -1.0),
+        lambda: ab.sampled_attention(T, None),
+        lambda: ab.seen_by(0, T._replace(queries=1e200 * T.queries, keys=1e200 * T.keys), S6),
         lambda: ab.angular_buckets(T, 7, cloud(2, 4)),
         lambda: ab.angular_buckets(T._replace(queries=cloud(5, 4)), 2, cloud(2, 4)),
         lambda: ab.random_buckets(6, 0, 0),
@@ -467,7 +498,12 @@ def zero(t):
         lambda: ab.exponential_coefficients(61, 1.0),
         lambda: ab.exponential_coefficients(3, 0.0),
         lambda: ab.exponential_coefficients(3, 1.0, "Fourier"),
+        lambda: ab.exponential_coefficients(40, 1e-10, "Chebyshev"),
+        lambda: ab.exponential_coefficients(4, 1e4, "Chebyshev"),
         lambda: ab.polynomial_error([], 1.0),
+        lambda: ab.polynomial_error([1.0, 1.0], 1e6),
+        lambda: ab.needed_degree(4.0, 1e-15),
+        lambda: ab.polynomial_attention(T, np.ones(200)),
         lambda: ab.needed_degree(100.0),
         lambda: ab.needed_degree(1.0, 0.0),
         lambda: ab.polynomial_features(cloud(3), 2),
@@ -482,6 +518,9 @@ def zero(t):
         lambda: ab.grow_image(cloud(4, 4, 2), MAPS[:2], 8, 1.0, zero),
         lambda: ab.grow_image(cloud(4, 4, 3), MAPS, 8, 1.0, zero),
         lambda: ab.grow_image(cloud(4, 4, 2), MAPS, 8, 0.0, zero),
+        lambda: ab.grow_image(cloud(4, 4, 2), None, 8, 1.0, zero),
+        lambda: ab.grow_image(cloud(4, 4, 2), MAPS, 8, 1.0, lambda t: t.values[:1]),
+        lambda: ab.grow_image(cloud(4, 4, 2), MAPS, 8, 1.0, lambda t: t.values * np.nan),
         lambda: ab.line_means(cloud(3, 4)),
         lambda: ab.kronecker_attention(GRID, GRID[:2], GRID),
         lambda: ab.kronecker_attention(GRID, GRID, GRID, "K"),
@@ -494,12 +533,24 @@ def zero(t):
         lambda: ab.misaligned_heads(0, 5, 4, 0),
         lambda: ab.principal_bases(ab.Heads(HEADS.queries, HEADS.keys, HEADS.values[:1])),
         lambda: ab.principal_bases(HEADS._replace(keys=HEADS.keys * np.nan)),
+        lambda: ab.principal_bases(None),
         lambda: ab.cayley(cloud(2, 3)),
+        lambda: ab.cayley(-np.eye(2)),
+        lambda: ab.cayley(np.full((2, 2), np.nan)),
+        lambda: ab.projected_attention(HEADS, None, [4, 4], [4, 4]),
+        lambda: ab.projected_attention(
+            ab.Heads(*(1e200 * x for x in HEADS)), BASES, [4, 4], [4, 4]
+        ),
+        lambda: ab.output_error(HEADS._replace(values=0 * HEADS.values)),
         lambda: ab.projected_attention(HEADS, BASES, [5, 4], [4, 4]),
         lambda: ab.projected_attention(HEADS, BASES, [4], [4]),
         lambda: ab.projected_attention(HEADS, BASES._replace(keys=2 * BASES.keys), [4, 4], [4, 4]),
         lambda: ab.output_error(ab.Heads(T.queries, T.keys, T.values)),
         lambda: list(ab.train_bases(BASES, [], 0)),
+        lambda: ab.train_bases(BASES, None, 0),
+        lambda: ab.train_bases(BASES, [(HEADS, 3)], 0),
+        lambda: ab.train_bases(BASES, [(HEADS, LOSS), (ab.misaligned_heads(3, 5, 4, 0), LOSS)], 0),
+        lambda: ab.search_ranks(HEADS, lambda out: np.nan, BASES, 4),
         lambda: ab.train_bases(BASES, [(HEADS, LOSS)], 0, steps=0),
         lambda: ab.train_bases(BASES, [(HEADS, LOSS)], 0, step=0.0),
         lambda: ab.search_ranks(HEADS, LOSS, BASES, 1),
