@@ -267,31 +267,29 @@ class Figure(go.FigureWidget):
                     self._send_whole()
 
     def _take_traces(self, traces: dict) -> tuple[dict, list]:
+        fresh = {key: spec for key, spec in traces.items() if key not in self._place}
+        if fresh:
+            with self._silence():
+                # First of all, and nothing is noted if plotly refuses one: it checks each new trace
+                # once. What has no place is tried again with the next frame.
+                self.add_traces(list(fresh.values()))
         changed: dict[int, dict] = {}
-        fresh = []
-        for key, spec in traces.items():
-            if key not in self._place:
-                fresh.append((key, spec))
-                continue
-            i = self._place[key]
-            update = _difference(self._shown[key], spec)
-            if update:
-                changed[i] = update
-                _merge(self._data[i], update)
-            self._shown[key] = spec
         for key, i in self._place.items():
-            if key not in traces and self._shown[key]["visible"] is not False:
+            if key in traces:
+                spec = traces[key]
+                update = _difference(self._shown[key], spec)
+                if update:
+                    changed[i] = update
+                    _merge(self._data[i], update)
+                self._shown[key] = spec
+            elif self._shown[key]["visible"] is not False:
                 self._shown[key] = self._shown[key] | {"visible": False}
                 self._data[i]["visible"] = False
                 changed[i] = {"visible": False}
-        added = []
-        if fresh:
-            for key, spec in fresh:
-                self._place[key] = len(self._place)
-                self._shown[key] = spec
-            with self._silence():
-                self.add_traces([spec for _, spec in fresh])  # plotly checks each new trace once
-            added = self._data[-len(fresh) :]
+        for key, spec in fresh.items():
+            self._place[key] = len(self._place)
+            self._shown[key] = spec
+        added = self._data[-len(fresh) :] if fresh else []
         return changed, added
 
     def _take_layout(self, layout: dict) -> dict:

@@ -115,6 +115,22 @@ def test_traces_that_are_not_drawn_are_hidden_and_come_back(figure, stage):
     assert len(figure.data) == 2
 
 
+def test_a_refused_trace_leaves_the_figure_as_it_was(figure, stage):
+    show(figure, frame(stage, lambda p: p.line("left", "a", X, X)))
+
+    def wrong(picture):
+        picture.line("left", "a", X, 2 * X)
+        picture.line("left", "b", X, X, color="no such colour")
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no such colour"):
+            show(figure, frame(stage, wrong))
+        assert [trace.name for trace in figure.data] == ["a"]
+        np.testing.assert_array_equal(figure.data[0].y, X)
+    show(figure, frame(stage, lambda p: p.line("left", "b", X, X)))
+    assert [(trace.name, trace.visible) for trace in figure.data] == [("a", False), ("b", True)]
+
+
 def test_layout_is_true_for_plotly_too(figure, stage):
     show(figure, frame(stage, lambda p: p.limits("right", x=(0, 5))))
     assert figure.layout.xaxis2.range == (0, 5)
