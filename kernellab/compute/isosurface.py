@@ -10,7 +10,7 @@ cracks. Triangles are turned so that their normals point to larger values.
 >>> distance = np.sqrt(sum(c**2 for c in np.meshgrid(axis, axis, axis, indexing="ij"))) - 0.7
 >>> ball = marching_tetrahedra(distance, spacing=0.25, origin=(-1, -1, -1))
 >>> float(np.abs(np.linalg.norm(ball.vertices, axis=1) - 0.7).max().round(2))
-0.02
+0.03
 """
 
 from __future__ import annotations
