@@ -264,8 +264,26 @@ def floats(parameters: dict) -> int:
 
 
 def subset(parameters: dict, kept) -> dict:
-    """Return the splats whose indices are given. Parameters: parameters by name; kept (m,)."""
+    """Return the splats whose indices are given.
+
+    Parameters: parameters by name, "means" among them; kept (m,), integers 0 .. n - 1. Raises
+    ValueError for others. Cost: O(m).
+    """
+    kept, n = np.asarray(kept), len(_array(parameters, "means"))
+    if kept.ndim != 1 or kept.dtype.kind not in "iu":
+        raise ValueError(f"kept must be a vector of integers, got {kept.dtype} of {kept.shape}")
+    if len(kept) and not 0 <= kept.min() <= kept.max() < n:
+        raise ValueError(f"kept must lie between 0 and {n - 1}, got {kept.min()} to {kept.max()}")
     return {name: array[kept].copy() for name, array in parameters.items()}
+
+
+def _array(parameters, name):
+    """One array of the parameters, or a ValueError that names it."""
+    if not isinstance(parameters, dict) or name not in parameters:
+        raise ValueError(
+            f"parameters must be a dict of arrays with {name!r}, got none of that name"
+        )
+    return parameters[name]
 
 
 def importance(parameters: dict, photos: Photographs) -> np.ndarray:
@@ -553,13 +571,14 @@ def splat_rows(parameters: dict, place: float = 1.0) -> np.ndarray:
     a quaternion and its negative are the same turn, and their mean is none.
 
     Parameters: parameters of ``render_space``; place > 0. Returns (n, 10). Raises ValueError for
-    another weight. Cost: O(n). Paper: protogs (Gao et al. 2025, arXiv:2503.17486)
+    another weight or a missing array. Cost: O(n).
+    Paper: protogs (Gao et al. 2025, arXiv:2503.17486)
     """
     blocks = [
-        positive("place", place) * _white(parameters["means"]),
-        _white(np.sort(parameters["log_scales"], axis=1)),
-        _white(parameters["logits"][:, None]),
-        _white(parameters["features"]),
+        positive("place", place) * _white(_array(parameters, "means")),
+        _white(np.sort(_array(parameters, "log_scales"), axis=1)),
+        _white(_array(parameters, "logits")[:, None]),
+        _white(_array(parameters, "features")),
     ]
     return np.hstack(blocks)
 
@@ -879,8 +898,12 @@ def _side_by_side(parameters):
 
 def quantise(rows, step: float) -> np.ndarray:
     """Return the integers nearest to rows / step, as in ``rows``'s shape. Raises ValueError for a
-    step <= 0. Cost: O(size)."""
-    return np.floor(as_matrix("rows", rows) / positive("step", step) + 0.5).astype(np.int64)
+    step <= 0, or so small that the integers pass 2^53. Cost: O(size)."""
+    with np.errstate(over="ignore"):
+        steps = np.floor(as_matrix("rows", rows) / positive("step", step) + 0.5)
+    if np.abs(steps).max() > 2.0**53:
+        raise ValueError(f"step must be so large that rows / step stays below 2^53, got {step:g}")
+    return steps.astype(np.int64)
 
 
 def rate_bits(x, mean, sigma, step: float):
@@ -1211,6 +1234,8 @@ def haar(image) -> np.ndarray:
     image = np.asarray(image, dtype=float)
     if image.ndim != 3 or image.size == 0 or image.shape[0] % 2 or image.shape[1] % 2:
         raise ValueError(f"image must be (h, w, C) with even h and w, got {image.shape}")
+    if not np.isfinite(image).all():
+        raise ValueError("image must be finite")
     a, b = image[::2, ::2], image[::2, 1::2]
     c, d = image[1::2, ::2], image[1::2, 1::2]
     return 0.5 * np.stack([a + b + c + d, a - b + c - d, a + b - c - d, a - b - c + d])

@@ -924,6 +924,9 @@ def bisected(mesh: Mesh, grid, field, rounds: int) -> np.ndarray:
 
 
 def _space_splats(parameters: dict):
+    for name in ("means", "quaternions", "log_scales"):
+        if name not in parameters:
+            raise ValueError(f"parameters must hold {name!r}, got {sorted(parameters)}")
     means = as_matrix("means", parameters["means"], columns=3)
     covariances = space_covariances(parameters["quaternions"], parameters["log_scales"])
     same_length("means", means, "covariances", covariances)

@@ -665,6 +665,7 @@ ONE = splats(2)
         (lambda: ss.opacity_field(np.ones((2, 3)), [], ONE), "cameras"),
         (lambda: ss.opacity_field(np.ones((2, 3)), [camera()], ONE, np.nan), "shift"),
         (lambda: ss.splat_density(np.ones((2, 2)), ONE), "points"),
+        (lambda: ss.splat_density(np.ones((2, 3)), {"means": np.ones((1, 3))}), "quaternions"),
         (lambda: ss.shifted_camera(camera(), 0.0), "baseline"),
         (lambda: ss.match_blocks(np.ones((4, 4, 1)), np.ones((4, 5, 1)), 0, 2), "right"),
         (lambda: ss.match_blocks(np.ones((4, 4)), np.ones((4, 4)), 0, 2), "left"),
