@@ -981,14 +981,12 @@ def _cell_lists(boxes):
 @compiled(f"void({_M}, {_V}, {_IM}, boolean[::1], {_IV}, {_IV}, {_M}, {_A}, {_V}, {_V})")
 def _accumulate(points, eye, cells, inside, starts, members, aside, precisions, opacities, out):
     count = len(aside)
-    towards, ends = np.empty((count, 3)), np.empty(count)  # P (m - o) and (m - o)'P (m - o)
+    towards = np.empty((count, 3))  # P (m - o)
     for i in range(count):
-        ends[i] = 0.0
         for a in range(3):
             towards[i, a] = 0.0
             for b in range(3):
                 towards[i, a] += precisions[i, a, b] * aside[i, b]
-            ends[i] += aside[i, a] * towards[i, a]
     for n in range(len(points)):
         if not inside[n]:
             continue
@@ -1004,7 +1002,11 @@ def _accumulate(points, eye, cells, inside, starts, members, aside, precisions, 
             if slope <= 0.0:
                 continue
             t = min(slope / bend, 1.0)
-            q = 0.5 * (bend * t * t - 2.0 * slope * t + ends[i])
+            # From the distance to the splat's middle: A t^2 - 2 B t + C would be a small difference
+            # of large terms, and lose four digits.
+            u, v, w = aside[i, 0] - t * x, aside[i, 1] - t * y, aside[i, 2] - t * z
+            q = u * (0.5 * p[0, 0] * u + p[0, 1] * v + p[0, 2] * w)
+            q += v * (0.5 * p[1, 1] * v + p[1, 2] * w) + 0.5 * w * p[2, 2] * w
             if q <= 4.5:
                 light *= 1.0 - min(LARGEST_ALPHA, opacities[i] * math.exp(-q))
         out[n] = 1.0 - light
